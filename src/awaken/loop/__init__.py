@@ -1,0 +1,1 @@
+"""How a claimed run of an agent proceeds: messages to the model, its answer to events."""

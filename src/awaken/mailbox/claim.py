@@ -1,0 +1,156 @@
+"""Claiming: one commit in which a dispatch gets an owner and its run starts (claim is start).
+
+The claim consumes the run's entries (I5), marks the run running, and writes `run_start` for a new
+activation or `run_retry` for another attempt at the same one. Reasoning that a dead attempt had
+published without any text cannot be continued, so the claim of its successor voids it with
+`stream_reset`.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from awaken.domain import run as runs
+from awaken.domain.claim import Claim
+from awaken.domain.delivery import Boundary, select
+from awaken.domain.dispatch import Applied, ClaimCommand, Claimed, Dispatch, Effect
+from awaken.domain.event import (
+    PendingChanged,
+    RunRetry,
+    RunStart,
+    StreamReset,
+    ToolCallCancel,
+)
+from awaken.domain.record import Record
+from awaken.domain.run import MessageRange, Run
+from awaken.domain.termination import Superseded
+from awaken.mailbox.finish import finish, open_step
+from awaken.mailbox.unit import ThreadUnit
+from awaken.ports.store import Transaction
+
+
+class Claimer(Record):
+    """Who claims.
+
+    The token is minted by the caller, so that a repeated call is answered from the record.
+    """
+
+    claim_token: str
+    worker_id: str
+    lease_ms: int
+
+
+async def claim_in(
+    unit: ThreadUnit, run: Run, dispatch: Dispatch, claimer: Claimer, *, just_staged: bool = False
+) -> Claim | None:
+    """Claim `dispatch` inside the unit; None when it may not be claimed now.
+
+    `just_staged`: its entries were staged by this very commit, so nobody has seen them pending.
+    """
+    command = ClaimCommand(
+        claim_token=claimer.claim_token, worker_id=claimer.worker_id, lease_ms=claimer.lease_ms
+    )
+    answer = unit.apply(dispatch, command)
+    if not isinstance(answer, Applied):
+        return None
+    if answer.effect is Effect.supersede_run:
+        thread = await unit.tx.thread(run.tenant, run.thread_id)
+        newer = (thread.latest_run_id if thread else None) or run.run_id
+        await finish(unit, run, Superseded(by_run_id=newer))
+        return None
+    await _start(unit, run, dispatch, just_staged=just_staged)
+    return claim_of(answer.dispatch)
+
+
+async def claim_next(
+    tx: Transaction, claimers: tuple[Claimer, ...], *, foreground_only: bool
+) -> list[Claim]:
+    """Claim up to one dispatch per claimer from the head of the line."""
+    claims: list[Claim] = []
+    for claimer in claimers:
+        row = await tx.next_in_line(foreground_only=foreground_only)
+        if row is None:
+            break
+        unit = await ThreadUnit.open(tx, row.tenant, row.thread_id)
+        dispatch = await tx.dispatch(row.tenant, row.dispatch_id)
+        assert unit is not None, "the line names threads that exist"
+        assert dispatch is not None, "the line names dispatches that exist"
+        run = await tx.run(row.tenant, dispatch.run_id)
+        assert run is not None, "a dispatch delivers a run"
+        claim = await claim_in(unit, run, dispatch, claimer)
+        await unit.save()
+        if claim is not None:
+            claims.append(claim)
+    return claims
+
+
+def claim_of(dispatch: Dispatch) -> Claim:
+    """The claim value of a claimed dispatch."""
+    body = dispatch.body
+    assert isinstance(body, Claimed)
+    return Claim(
+        tenant=dispatch.tenant,
+        thread_id=dispatch.thread_id,
+        run_id=dispatch.run_id,
+        dispatch_id=dispatch.dispatch_id,
+        claim_token=body.claim_token,
+        worker_id=body.worker_id,
+        attempt=dispatch.attempt,
+        lease_ms=body.lease_ms,
+        lease_until=body.lease_until,
+        claimed_at=body.claimed_at,
+        eligible_at=dispatch.eligible_at,
+        enqueued_at=dispatch.created_at,
+        foreground=dispatch.foreground,
+        retry_reason=dispatch.retry_reason,
+        batch_no=body.batch_no,
+    )
+
+
+async def _start(unit: ThreadUnit, run: Run, dispatch: Dispatch, *, just_staged: bool) -> None:
+    retry = dispatch.retry_reason is not None
+    if retry:
+        await _tell_retry(unit, run, dispatch)
+    run = await _consume(unit, run, just_staged=just_staged)
+    run = runs.start(run, unit.now, retry=retry)
+    if not retry:
+        started = RunStart(
+            thread_id=run.thread_id,
+            run_id=run.run_id,
+            activation=run.activation,
+            resumed=run.activation > 1,
+            agent_id=run.agent_id,
+            parent_run_id=run.parent_run_id,
+        )
+        unit.emit(run.run_id, started)
+    unit.tx.put_run(run)
+
+
+async def _tell_retry(unit: ThreadUnit, run: Run, dispatch: Dispatch) -> None:
+    reason = dispatch.retry_reason or "retry"
+    retry = RunRetry(
+        attempt=dispatch.attempt + dispatch.expiries + 1,
+        reason=reason,
+        error_code=dispatch.last_error if reason == "retry" else None,
+    )
+    partial = await open_step(unit, run)
+    unit.emit(run.run_id, retry)
+    for call in partial.calls:
+        if not call.ready:
+            unit.emit(run.run_id, ToolCallCancel(id=call.id, name=call.name, reason=reason))
+    if partial.blocks and not partial.text:
+        unit.emit(run.run_id, StreamReset(from_seq=run.checkpoint_seq + 1, reason=reason))
+
+
+async def _consume(unit: ThreadUnit, run: Run, *, just_staged: bool) -> Run:
+    """Make the run's own and inherited entries part of the thread, in order (I5)."""
+    queue = await unit.tx.pending(run.tenant, run.thread_id, run.run_id)
+    chosen = select(queue, Boundary.new_run, run.run_id)
+    if not chosen:
+        return run
+    ids = tuple(entry.message.message_id for entry in chosen)
+    numbers = tuple(unit.commit_message(run.run_id, entry.message) for entry in chosen)
+    unit.tx.delete_pending(run.tenant, run.thread_id, ids)
+    if not just_staged:
+        unit.emit(run.run_id, PendingChanged(revision=unit.pending_changed(), consumed=ids))
+    return replace(run, input=MessageRange(seqs=run.input.seqs + numbers))

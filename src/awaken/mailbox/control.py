@@ -1,0 +1,98 @@
+"""Stopping: of a run, of a thread. A stop that was answered is durable (I9)."""
+
+from __future__ import annotations
+
+from awaken.domain import dispatch as rules
+from awaken.domain.dispatch import Dispatch
+from awaken.domain.record import Record
+from awaken.domain.run import Run, RunStatus
+from awaken.domain.submission import Stop
+from awaken.domain.termination import Cancelled
+from awaken.errors import not_found
+from awaken.mailbox.finish import finish
+from awaken.mailbox.unit import ThreadUnit
+from awaken.ports.store import Transaction
+
+SLICE = 200
+"""Queued runs one commit ends; a longer queue takes several."""
+
+
+class Stopper(Record):
+    """Who stops, and why; the first reason given to a run wins."""
+
+    by: str
+    reason: str | None = None
+
+
+class ThreadStop(Record):
+    """What stopping a thread did in one commit; `more` asks to be called again."""
+
+    stopped: int
+    more: bool
+
+
+async def cancel_run(tx: Transaction, tenant: str, run_id: str, stopper: Stopper) -> Stop:
+    """Stop one run wherever it is.
+
+    Queued or waiting ends now, claimed is asked, done is too late.
+    """
+    run = await tx.run(tenant, run_id)
+    if run is None:
+        raise not_found("run", run_id)
+    unit = await ThreadUnit.open(tx, tenant, run.thread_id)
+    assert unit is not None, "a run has a thread"
+    run = await tx.run(tenant, run_id)
+    assert run is not None
+    answer = await _stop(unit, run, stopper)
+    await unit.save()
+    return answer
+
+
+async def cancel_thread(
+    tx: Transaction, tenant: str, thread_id: str, stopper: Stopper, *, new_epoch: bool
+) -> ThreadStop:
+    """Stop the running or waiting run and up to `SLICE` queued ones.
+
+    `new_epoch` fences what runs.
+    """
+    unit = await ThreadUnit.open(tx, tenant, thread_id)
+    if unit is None:
+        raise not_found("thread", thread_id)
+    stopped = 0
+    for run in await _unfinished(unit):
+        stopped += await _stop(unit, run, stopper) is Stop.requested
+    queued = await tx.queued(tenant, thread_id, SLICE)
+    for dispatch in queued:
+        stopped += await _stop_queued(unit, dispatch, stopper)
+    if new_epoch and stopped:
+        unit.raise_epoch()
+    await unit.save()
+    return ThreadStop(stopped=stopped, more=len(queued) == SLICE)
+
+
+async def _unfinished(unit: ThreadUnit) -> list[Run]:
+    """The run that has the thread, and the one that waits."""
+    tenant, found = unit.head.tenant, []
+    if unit.head.active_run is not None:
+        found.append(await unit.tx.run(tenant, unit.head.active_run))
+    found.append(await unit.tx.waiting_run(tenant, unit.head.thread_id))
+    return [run for run in found if run is not None]
+
+
+async def _stop_queued(unit: ThreadUnit, dispatch: Dispatch, stopper: Stopper) -> bool:
+    run = await unit.tx.run(dispatch.tenant, dispatch.run_id)
+    assert run is not None
+    return await _stop(unit, run, stopper) is Stop.requested
+
+
+async def _stop(unit: ThreadUnit, run: Run, stopper: Stopper) -> Stop:
+    if run.status is RunStatus.done:
+        return Stop.too_late
+    dispatch = await unit.tx.dispatch(run.tenant, run.dispatch_id or "")
+    if dispatch is not None:
+        command = rules.CancelCommand(by=stopper.by, reason=stopper.reason)
+        answer = unit.apply(dispatch, command)
+        if isinstance(answer, rules.Applied) and answer.effect is rules.Effect.ask_owner:
+            return Stop.requested
+    await finish(unit, run, Cancelled(by=stopper.by, reason=stopper.reason))
+    return Stop.requested

@@ -1,0 +1,180 @@
+"""From a claim to its settle: four steps, one exit.
+
+1. *claim* is what we get. 2. *prepare* and 3. *attempt* run inside the lease's cancel scope and
+   come to exactly one `Outcome`, whatever happens. 4. *settle* is called once, always, outside that
+   scope: cancelling an attempt never cancels its settle. A lost claim writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+
+from awaken.domain.claim import Claim
+from awaken.domain.dispatch import Refusal
+from awaken.domain.outcome import (
+    CancelledOutcome,
+    Failed,
+    Failure,
+    Interrupted,
+    Lost,
+    Outcome,
+    Retry,
+    SupersededOutcome,
+)
+from awaken.errors import Fault, StoreFault
+from awaken.mailbox.certain import insist, repeat
+from awaken.mailbox.lease import Ended, Held, LeaseKeeper
+from awaken.mailbox.prepare import Prepared, prepare
+from awaken.mailbox.settle import Settled, settle
+from awaken.mailbox.steps import StepCommits
+from awaken.ports.clock import Clock, Ids
+from awaken.ports.events import ClaimLost, EventWriter, OpenWriter, Unwritten
+from awaken.ports.resolver import Resolver
+from awaken.ports.store import Store, operation
+
+log = logging.getLogger(__name__)
+
+_ENDED: dict[Ended, Callable[[], Outcome]] = {
+    Ended.lost: Lost,
+    Ended.cancelled: CancelledOutcome,
+    Ended.superseded: SupersededOutcome,
+    Ended.shutdown: Interrupted,
+}
+
+
+class Executor:
+    """Executes claims; everything it needs is given to it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        resolver: Resolver,
+        open_writer: OpenWriter,
+        leases: LeaseKeeper,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._open_writer = open_writer
+        self._leases = leases
+        self._clock = clock
+        self._ids = ids
+
+    async def execute(self, claim: Claim, asked_at: float) -> tuple[Outcome, Settled | None]:
+        """Execute `claim`, asked for at `asked_at` (monotonic seconds), to its settle."""
+        settled: Settled | None = None
+        with self._leases.held(claim, asked_at) as held:
+            async with self._open_writer(claim, lambda: held.deadline) as writer:
+                outcome = await self._attempt(held, writer)
+                outcome, unwritten = await self._hand_over(writer, outcome)
+            if not isinstance(outcome, Lost):
+                with anyio.CancelScope(shield=True):
+                    settled = await self._settle(held, outcome, unwritten)
+        return outcome, settled
+
+    async def _attempt(self, held: Held, writer: EventWriter) -> Outcome:
+        """Prepare and run inside the attempt's scope; every way out is an outcome."""
+        outcome: Outcome | None = None
+        with held.scope:
+            outcome = await self._caught(held, writer)
+        if held.ended is not None and (outcome is None or held.ended is Ended.lost):
+            return _ENDED[held.ended]()
+        return Interrupted() if outcome is None else outcome
+
+    async def _caught(self, held: Held, writer: EventWriter) -> Outcome:
+        try:
+            return await self._run(held, writer)
+        except ClaimLost as lost:
+            return _lost(lost)
+        except Fault as fault:
+            return _faulted(fault)
+        except Exception as error:
+            log.exception("attempt failed", extra={"run_id": held.claim.run_id})
+            message = f"{type(error).__name__}: {error}"
+            return Failed(failure=Failure(code="internal", message=message))
+
+    async def _run(self, held: Held, writer: EventWriter) -> Outcome:
+        prepared = await self._prepare(held)
+        activation = prepared.activation
+        held.run = activation.run
+        if prepared.ended is not None:
+            # Asked to stop between our claim and now, when no hint could reach us yet.
+            held.end(prepared.ended)
+            await anyio.lowlevel.checkpoint()
+        runner = self._resolver.bind(activation.spec)
+        steps = StepCommits(held.claim, writer, activation.run.checkpoint_seq)
+        return await runner.run(activation, writer, steps)
+
+    async def _prepare(self, held: Held) -> Prepared:
+        """Repeated while the lease lasts: trouble of the store is no failure of the run."""
+        once = partial(prepare, self._store, held.claim)
+        try:
+            return await repeat(once, self._clock, held.deadline)
+        except StoreFault as fault:
+            if fault.retryable:
+                raise ClaimLost(Refusal.lease_lost.value) from fault
+            raise
+
+    async def _hand_over(
+        self, writer: EventWriter, outcome: Outcome
+    ) -> tuple[Outcome, Unwritten | None]:
+        """The writer's last batch rides in settle.
+
+        A writer that lost the claim overrules the outcome.
+        """
+        if isinstance(outcome, Lost):
+            return outcome, None
+        unwritten: Unwritten | None = None
+        try:
+            with anyio.CancelScope(shield=True):
+                unwritten = await writer.hand_over()
+        except ClaimLost as lost:
+            outcome = _lost(lost)
+        return outcome, unwritten
+
+    async def _settle(
+        self, held: Held, outcome: Outcome, unwritten: Unwritten | None
+    ) -> Settled | None:
+        op = operation(settle, held.claim, outcome, unwritten, self._ids.jitter())
+        try:
+            settled = await insist(self._store, self._clock, op, held.deadline)
+        except StoreFault as fault:
+            # At-least-once by design: the lease runs out, and the next attempt goes on from the
+            # log.
+            log.error("settle failed, leaving it to expiry: %s", fault.code, extra=_ids(held.claim))
+            return None
+        if settled.refused is not None:
+            log.info("settle refused: %s", settled.refused, extra=_ids(held.claim))
+        return settled
+
+
+def _lost(lost: ClaimLost) -> Outcome:
+    """A superseded claim may still settle; any other lost one may write nothing."""
+    return SupersededOutcome() if lost.why == Refusal.superseded.value else Lost()
+
+
+def _faulted(fault: Fault) -> Outcome:
+    failure = Failure(
+        code=fault.code,
+        message=fault.message,
+        public_message=fault.message if fault.public else None,
+    )
+    if fault.retryable:
+        return Retry(failure=failure, retry_after_ms=fault.retry_after_ms)
+    return Failed(failure=failure)
+
+
+def _ids(claim: Claim) -> dict[str, str]:
+    return {
+        "run_id": claim.run_id,
+        "thread_id": claim.thread_id,
+        "dispatch_id": claim.dispatch_id,
+        "attempt_id": claim.claim_token,
+    }

@@ -1,0 +1,140 @@
+"""The sweeper: acts when time, and nothing else, has made something due.
+
+It expires claims whose lease or interrupt deadline is past, promotes what has become due, and
+deletes what nobody needs any more; in slices, and with no rules of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from awaken.domain.dispatch import Effect, Refusal
+from awaken.domain.ticket import Decision
+from awaken.errors import StoreFault
+from awaken.mailbox.config import MailboxConfig
+from awaken.mailbox.decide import Verdict, expire_ticket
+from awaken.mailbox.settle import expire
+from awaken.mailbox.unit import ThreadUnit
+from awaken.ports.clock import Clock, Ids
+from awaken.ports.store import Operation, Store, Transaction, operation
+
+log = logging.getLogger(__name__)
+
+SHORTEST_PAUSE = 0.01
+"""Seconds between passes, so that a row nobody can move does not keep a processor busy."""
+
+
+async def promote(tx: Transaction, limit: int) -> int:
+    """Let queued dispatches whose time has come stand in line; returns how many there were."""
+    due = await tx.undue(limit)
+    for dispatch in due:
+        unit = await ThreadUnit.open(tx, dispatch.tenant, dispatch.thread_id)
+        assert unit is not None, "a dispatch has a thread"
+        unit.change(dispatch)
+        await unit.save()
+    return len(due)
+
+
+class Sweeper:
+    """One per process; several are harmless."""
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids, config: MailboxConfig) -> None:
+        self._store = store
+        self._ids = ids
+        self._clock = clock
+        self._config = config
+        self._wake = anyio.Event()
+        self._next_at: int | None = None
+        self._next_pass = 0.0
+        self._next_gc = 0.0
+
+    def due_at(self, at: int) -> None:
+        """Something will be due at `at` (store's clock, ms)."""
+        if self._next_at is None or at < self._next_at:
+            self._next_at = at
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            self._next_at = None
+            self._next_pass = self._clock.monotonic() + self._config.sweep_ms / 1000
+            await self._pass()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the next pass or due time; a hint that names a nearer one shortens the wait."""
+        while True:
+            self._wake = anyio.Event()
+            with anyio.move_on_after(self._pause()) as timer:
+                await self._wake.wait()
+            if timer.cancelled_caught:
+                return
+
+    def _pause(self) -> float:
+        pause = self._next_pass - self._clock.monotonic()
+        if self._next_at is not None:
+            pause = min(pause, (self._next_at - self._clock.now()) / 1000)
+        return max(SHORTEST_PAUSE, pause)
+
+    async def _pass(self) -> None:
+        try:
+            await self.sweep()
+            await self._collect_garbage()
+            due_at = await self._store.next_due_at()
+            if due_at is not None:
+                self.due_at(due_at + 1)
+        except StoreFault as fault:
+            log.warning("sweep failed: %s", fault.code)
+
+    async def sweep(self) -> None:
+        """Do everything that is due now."""
+        for dispatch in await self._store.claims_of_the_dead():
+            await self._expire(operation(expire, dispatch, owner_dead=True))
+        expired = await self._store.expired(self._config.batch)
+        while expired:
+            ended = [
+                await self._expire(operation(expire, dispatch, owner_dead=False))
+                for dispatch in expired
+            ]
+            expired = await self._store.expired(self._config.batch) if any(ended) else []
+        await self._expire_tickets()
+        while await self._store.transact(operation(promote, self._config.batch)):
+            pass
+
+    async def _expire(self, op: Operation[Effect | Refusal | None]) -> bool:
+        """Whether the claim ended; a row that cannot be decoded must not stop the others."""
+        try:
+            answer = await self._store.transact(op)
+        except StoreFault as fault:
+            log.warning("a claim could not be expired: %s", fault.code)
+            return False
+        if isinstance(answer, Effect):
+            log.info("a claim expired: %s", answer.value)
+        return isinstance(answer, Effect)
+
+    async def _expire_tickets(self) -> None:
+        for tenant, ticket in await self._store.expired_tickets(self._config.batch):
+            verdict = Verdict(
+                ticket_id=ticket.ticket_id,
+                decision=Decision(decision_id=self._ids.new(), action="expire"),
+                dispatch_id=self._ids.new(),
+                max_attempts=self._config.max_attempts,
+            )
+            await self._store.transact(operation(expire_ticket, tenant, verdict))
+
+    async def _collect_garbage(self) -> None:
+        if self._clock.monotonic() < self._next_gc:
+            return
+        self._next_gc = self._clock.monotonic() + self._config.gc_ms / 1000
+        now, batch = self._clock.now(), self._config.batch
+        while True:
+            gone = await self._store.purge(
+                finished_before=now - self._config.finished_retention_ms,
+                dead_before=now - self._config.dead_letter_retention_ms,
+                limit=batch,
+            )
+            if gone < batch:
+                return

@@ -1,0 +1,1 @@
+"""The seams of the system: one Protocol per file, its contract in the docstring."""

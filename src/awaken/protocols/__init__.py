@@ -1,0 +1,1 @@
+"""Agent protocols: each is a view of the same run."""

@@ -1,0 +1,1 @@
+"""The native API over HTTP: JSON routes on FastAPI, event streams on raw ASGI beside it."""

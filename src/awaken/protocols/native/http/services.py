@@ -1,0 +1,78 @@
+"""What the routes work with, and how they find it: in the ASGI scope of their request.
+
+The application object is made before its store is open, so routes are not given their services but
+look them up; outside the application's lifespan there are none, and the front answers 503 for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from awaken.domain.ids import DEFAULT_TENANT
+from awaken.domain.run import Run, RunStatus
+from awaken.domain.ticket import Ticket, TicketStatus
+from awaken.mailbox.service import Mailbox
+from awaken.ports.clock import Clock, Ids
+from awaken.ports.resolver import Resolver
+from awaken.ports.store import Store, TicketFilter
+from awaken.protocols.native.decode import Caller, request_id
+from awaken.protocols.native.http.asgi import Scope, header
+from awaken.streams.hub import Hub
+
+SCOPE_KEY = "awaken.services"
+MAX_TICKETS: Final = 200
+"""How many open tickets are shown with their run; `/v1/tickets` lists all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything below the routes."""
+
+    mailbox: Mailbox
+    hub: Hub
+    store: Store
+    resolver: Resolver
+    clock: Clock
+    ids: Ids
+    heartbeat_seconds: float
+    started_at: float
+
+    async def open_tickets(self, run: Run) -> list[Ticket]:
+        """What `run` asks, first question first; only a waiting run has open tickets."""
+        if run.status is not RunStatus.waiting:
+            return []
+        where = TicketFilter(run_id=run.run_id, status=TicketStatus.open)
+        page = await self.store.tickets(run.tenant, where, MAX_TICKETS, None)
+        return list(reversed(page.items))
+
+
+def services_of(scope: Scope) -> Services:
+    """The services the front put into the scope."""
+    services: Any = scope[SCOPE_KEY]
+    assert isinstance(services, Services)
+    return services
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Whose request it is."""
+    return Caller(
+        tenant=DEFAULT_TENANT,
+        transport_request_id=request_id(header(scope, b"x-request-id")),
+        correlation_id=request_id(header(scope, b"x-correlation-id")),
+    )
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request.scope)
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request.scope)
+
+
+Served = Annotated[Services, Depends(_services)]
+Asking = Annotated[Caller, Depends(_caller)]

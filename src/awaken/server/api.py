@@ -1,0 +1,91 @@
+"""The JSON API: routes on FastAPI, refusals in the one shape, and its description."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+
+from awaken.errors import AwakenError, RequestError
+from awaken.protocols.native.decode import refused
+from awaken.protocols.native.http import mailbox, runs, threads, tickets
+from awaken.protocols.native.http.asgi import (
+    error_body,
+    error_headers,
+    method_not_allowed,
+    route_not_found,
+    route_path,
+)
+from awaken.protocols.native.http.streams import find_stream_route
+from awaken.server import system
+from awaken.server.front import internal
+from awaken.server.openapi import describe
+
+ROUTERS: Final = (runs.router, threads.router, tickets.router, mailbox.router, system.router)
+
+
+def make_api(version: str) -> FastAPI:
+    """The application behind the front."""
+    api = FastAPI(title="Awaken", version=version, redirect_slashes=False)
+    for router in ROUTERS:
+        api.include_router(router)
+    api.add_exception_handler(AwakenError, _refuse)
+    api.add_exception_handler(RequestValidationError, _refuse_invalid)
+    api.add_exception_handler(HTTPException, _refuse_http)
+    api.add_exception_handler(Exception, _refuse_unexpected)
+    api.openapi = lambda: describe(api)  # type: ignore[method-assign]  # FastAPI's documented way
+    return api
+
+
+def _answer(error: AwakenError) -> Response:
+    headers = dict(error_headers(error))
+    return JSONResponse(error_body(error), status_code=error.status, headers=headers)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AwakenError)
+    return _answer(error)
+
+
+async def _refuse_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _answer(refused([_below_source(problem) for problem in error.errors()]))
+
+
+def _below_source(problem: Any) -> dict[str, Any]:
+    """The problem with its field's name, without where FastAPI read it from (body, query, path)."""
+    return {**problem, "loc": problem["loc"][1:]}
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _answer(route_not_found())
+    if error.status_code == 405:
+        return _answer(method_not_allowed(request.method, _methods_here(request)))
+    code = "bad_request" if error.status_code < 500 else "internal"
+    return _answer(RequestError(code, str(error.detail), status=error.status_code))
+
+
+async def _refuse_unexpected(request: Request, error: Exception) -> Response:
+    """The stack goes to the log (the front writes it), nothing of it to the client (I11)."""
+    return _answer(internal())
+
+
+def _methods_here(request: Request) -> set[str]:
+    """All methods of the path: the framework tells those of one route only."""
+    methods: set[str] = set()
+    for route in chain.from_iterable(router.routes for router in ROUTERS):
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= set(getattr(route, "methods", None) or ())
+    stream = find_stream_route(route_path(request.scope))
+    if stream is not None:
+        methods |= stream[0].methods
+    return methods | {"HEAD"} if "GET" in methods else methods

@@ -1,0 +1,146 @@
+"""What runs while the application runs, and in which order it ends.
+
+Drain (dispatch.md, section 6): new work is refused, attempts get `drain_seconds`, the rest is
+handed over, and only then streams end, so that their readers see whatever was still written.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+
+from awaken.mailbox.config import MailboxConfig
+from awaken.mailbox.service import Mailbox, Unattended
+from awaken.ports.clock import Clock, Ids
+from awaken.ports.store import Store
+from awaken.protocols.native.http.services import Services
+from awaken.registry.registry import Registry
+from awaken.server.metrics import Metrics
+from awaken.server.settings import Settings
+from awaken.server.stores import open_store
+from awaken.streams.care import keep_logs_small
+from awaken.streams.hub import Hub
+from awaken.streams.writer import open_writer
+
+CLOSE_SECONDS: Final = 10.0
+"""How long closing the models, and then the store, may take; all that was accepted is durable."""
+
+
+@asynccontextmanager
+async def running(
+    registry: Registry, settings: Settings, clock: Clock, ids: Ids, metrics: Metrics
+) -> AsyncIterator[Services]:
+    """The services, while they run. Leaving drains them.
+
+    Raises:
+        SettingsError, StoreFault: the store cannot be opened.
+    """
+    worker_id = f"{socket.gethostname()}:{os.getpid()}:{ids.new()[-6:]}"
+    store = await open_store(settings, clock, worker_id)
+    try:
+        services = compose(registry, settings, clock, ids, metrics, store, worker_id)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(services.hub.run)
+            tasks.start_soon(_take_care, services, settings)
+            await tasks.start(services.mailbox.run)
+            yield services
+            await drain(services, settings)
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await registry.aclose()
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await store.aclose()
+
+
+async def _take_care(services: Services, settings: Settings) -> None:
+    await keep_logs_small(
+        services.store,
+        services.clock,
+        every_seconds=settings.gc_ms / 1000,
+        retention_ms=settings.delta_retention_ms,
+    )
+
+
+def compose(
+    registry: Registry,
+    settings: Settings,
+    clock: Clock,
+    ids: Ids,
+    metrics: Metrics,
+    store: Store,
+    worker_id: str,
+) -> Services:
+    """The services over an open store, not yet running."""
+    hub = Hub(store, clock, heartbeat_ticks=settings.heartbeat_seconds)
+    store.listen(hub.deliver)
+    store.listen(metrics.hear)
+    mailbox = Mailbox(
+        store=metrics.measured(store),
+        resolver=registry,
+        open_writer=open_writer(store, clock, flush_ms=settings.flush_ms),
+        clock=clock,
+        ids=ids,
+        worker_id=worker_id,
+        config=mailbox_config(settings),
+        observer=metrics.attempt_ended,
+        unattended=attendance(hub, clock),
+    )
+    return Services(
+        mailbox=mailbox,
+        hub=hub,
+        store=store,
+        resolver=registry,
+        clock=clock,
+        ids=ids,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        started_at=clock.monotonic(),
+    )
+
+
+def mailbox_config(settings: Settings) -> MailboxConfig:
+    """The mailbox's part of the settings."""
+    return MailboxConfig(
+        lease_ms=settings.lease_ms,
+        renewal_ms=settings.lease_renewal_ms,
+        sweep_ms=settings.sweep_ms,
+        gc_ms=settings.gc_ms,
+        poll_ms=settings.poll_ms,
+        finished_retention_ms=settings.finished_retention_ms,
+        dead_letter_retention_ms=settings.dead_letter_retention_ms,
+        max_concurrent_runs=settings.max_concurrent_runs,
+        foreground_slots=settings.foreground_slots,
+        max_attempts=settings.max_attempts,
+        interrupt_grace_ms=settings.interrupt_grace_ms,
+        unattended_seconds=settings.unattended_seconds,
+    )
+
+
+def attendance(hub: Hub, clock: Clock) -> Unattended:
+    """How long a run has been without a reader (`on_disconnect: cancel`).
+
+    A run that had none in this process counts from now on: after a restart its reader has the same
+    time to come back.
+    """
+    began = clock.monotonic()
+
+    def unattended(tenant: str, run_id: str) -> float:
+        if hub.readers(tenant, run_id):
+            return 0.0
+        left = hub.last_reader_left(tenant, run_id)
+        return clock.monotonic() - (began if left is None else left)
+
+    return unattended
+
+
+async def drain(services: Services, settings: Settings) -> None:
+    """Stop in order; harmless when it was done before."""
+    if services.hub.closed:
+        return
+    await services.mailbox.drain(settings.drain_seconds)
+    services.hub.close()

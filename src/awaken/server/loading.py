@@ -1,0 +1,103 @@
+"""Finding the agents in a module or file that a user names on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from awaken.registry.specs import AgentInCode
+
+CONVENTION: Final = "agents"
+"""The name that is looked for first when none is given."""
+
+
+class LoadError(Exception):
+    """The agents cannot be loaded; the text says what to do."""
+
+
+def load_agents(target: str) -> list[AgentInCode]:
+    """The agents of `module`, `file.py`, `module:attr` or `file.py:attr`.
+
+    Without an attribute these are the list `agents`, else all agents at the top of the module.
+
+    Raises:
+        LoadError: there is no such module or attribute, it cannot be imported, or it has no agents.
+    """
+    name, attribute = _split(target)
+    module = _import(name)
+    if attribute is not None:
+        found = getattr(module, attribute, None)
+        if found is None:
+            raise LoadError(f"{name} has no {attribute!r}; it has: {_agents_by_name(module)}")
+    else:
+        found = getattr(module, CONVENTION, None) or _agents_of(module)
+    agents = _as_agents(found)
+    if not agents:
+        raise LoadError(
+            f"there are no agents in {target}: define one at the top of the module, "
+            f"agent = Agent('assistant', …), or a list named {CONVENTION}"
+        )
+    return agents
+
+
+def _split(target: str) -> tuple[str, str | None]:
+    name, colon, attribute = target.rpartition(":")
+    return (name, attribute) if colon and attribute.isidentifier() else (target, None)
+
+
+def _import(name: str) -> ModuleType:
+    path = Path(name)
+    is_file = path.suffix == ".py" or os.sep in name
+    if is_file and not path.is_file():
+        raise LoadError(f"there is no file {name}")
+    sys.path.insert(0, str(path.parent.resolve()) if is_file else os.getcwd())
+    module_name = path.stem if is_file else name
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name == module_name.partition(".")[0]:
+            raise LoadError(
+                f"there is no module {name!r} here; name a file (agents.py) or a module that "
+                "Python can import from this directory"
+            ) from error
+        raise LoadError(_trouble(name, error)) from error
+    except Exception as error:  # whatever the user's code raises
+        raise LoadError(_trouble(name, error)) from error
+
+
+def _trouble(name: str, error: Exception) -> str:
+    """What went wrong in the user's module, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f" ({last.filename}:{last.lineno})"
+    return f"{name} cannot be imported: {type(error).__name__}: {error}{place}"
+
+
+def _as_agents(found: Any) -> list[AgentInCode]:
+    if _is_agent(found):
+        return [found]
+    if isinstance(found, Iterable) and not isinstance(found, str | bytes):
+        return [each for each in found if _is_agent(each)]
+    return []
+
+
+def _agents_of(module: ModuleType) -> list[Any]:
+    return [value for value in vars(module).values() if _is_agent(value)]
+
+
+def _agents_by_name(module: ModuleType) -> str:
+    names = [name for name, value in vars(module).items() if _is_agent(value)]
+    return ", ".join(names) or "no agents"
+
+
+def _is_agent(value: object) -> bool:
+    """Whether `value` is an `AgentInCode`; a class is not, though its instances may be."""
+    if isinstance(value, type):
+        return False
+    return all(hasattr(value, name) for name in ("spec", "models", "make_runner"))

@@ -1,0 +1,1 @@
+"""Implementations of the Store port, and the wrappers that fit round any of them."""
