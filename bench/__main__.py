@@ -69,7 +69,12 @@ def chosen(names: list[str]) -> list[Measure]:
 
 def tell(taken: Taken) -> None:
     """One measure, for whoever watches."""
-    print(f"\n{taken.measure.name}  ({taken.seconds:.1f} s)")
+    noise = (
+        f", {taken.others:.1f} cores busy with other work"
+        if taken.others >= report.NOISE_CORES
+        else ""
+    )
+    print(f"\n{taken.measure.name}  ({taken.seconds:.1f} s{noise})")
     for reading in taken.readings:
         figure = reading.figure
         name = f"{figure.label}, {figure.unit}" if figure.unit else figure.label

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sqlite3
 import subprocess
 import tempfile
@@ -26,8 +27,7 @@ ADDITIONS: Final = 1_000_000
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """`sync_p50_us`, `sync_p99_us`: writing 8 KiB and waiting for the disk, where databases go.
 
-    `additions_ms`: how long Python takes for a million additions. `load` is the average load before
-    the first measure: on a machine with other work figures are worse.
+    `additions_ms`: how long Python takes for a million additions.
     """
 
     cores: int
@@ -41,7 +41,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     sync_p50_us: float
     sync_p99_us: float
     additions_ms: float
-    load: float
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +48,32 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 
     commit: str
     changed: bool
+
+
+class Bystander:
+    """Watches what the machine does besides us and the servers we start.
+
+    A server counts as ours once it has ended, so read it when none runs.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._others = _others_seconds()
+
+    def cores(self) -> float:
+        """How many cores were busy with other work, on average since this was made."""
+        seconds = time.perf_counter() - self._began
+        return max(0.0, _others_seconds() - self._others) / seconds
+
+
+def _others_seconds() -> float:
+    """Processor time of everybody else, and what a hypervisor gave to other machines."""
+    times = psutil.cpu_times()
+    all_of_it = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    # Linux counts guests among `user` already.
+    all_of_it -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    ours = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return float(all_of_it - sum(used.ru_utime + used.ru_stime for used in ours))
 
 
 def describe(directory: Path) -> Machine:
@@ -66,7 +91,6 @@ def describe(directory: Path) -> Machine:
         sync_p50_us=round(percentile(syncs, 50), 1),
         sync_p99_us=round(percentile(syncs, 99), 1),
         additions_ms=round(_additions_ms(), 1),
-        load=round(os.getloadavg()[0], 2),
     )
 
 

@@ -31,6 +31,7 @@ class MeasureReport(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     about: str
     seconds: float
+    others: float
     trouble: str
     figures: tuple[FigureReport, ...]
 
@@ -86,6 +87,7 @@ def _measure(one: Taken) -> MeasureReport:
         name=one.measure.name,
         about=one.measure.about,
         seconds=round(one.seconds, 1),
+        others=round(one.others, 2),
         trouble=one.trouble.partition("\n")[0],  # what follows is a log, with paths
         figures=tuple(_figure(reading) for reading in one.readings),
     )
@@ -113,6 +115,9 @@ def _rounded(value: float) -> float:
 
 
 # --- for people ----------------------------------------------------------------------------------
+
+NOISE_CORES: Final = 0.2
+"""From how much other work on a measure says so."""
 
 _INTRODUCTION: Final = (
     "# Benchmark report",
@@ -146,17 +151,21 @@ def _machine_lines(report: Report) -> Iterator[str]:
     yield "## Where and what"
     yield ""
     yield f"- {report.date}, commit {revision.commit}{changed}, {report.seconds:.0f} s"
-    yield (
-        f"- {machine.cores} cores, {machine.cpu}, {machine.memory_gib} GiB, {machine.system}, "
-        f"load before {machine.load}"
-    )
+    yield (f"- {machine.cores} cores, {machine.cpu}, {machine.memory_gib} GiB, {machine.system}")
     yield f"- {machine.python}, SQLite {machine.sqlite}, {packages}"
     yield (
         f"- databases on {machine.file_system}: writing 8 KiB with a sync takes "
         f"{machine.sync_p50_us:.0f} µs (p99 {machine.sync_p99_us:.0f})"
     )
     yield f"- a million additions in Python take {machine.additions_ms} ms"
+    yield f"- cores busy with other work meanwhile: {_others(report.measures)}"
     yield ""
+
+
+def _others(measures: Sequence[MeasureReport]) -> str:
+    """From the quietest to the busiest measure."""
+    found = [measure.others for measure in measures]
+    return f"{min(found)} to {max(found)}, by measure" if found else "none was measured"
 
 
 def _summary(report: Report) -> Iterator[str]:
@@ -171,6 +180,9 @@ def _measure_lines(measure: MeasureReport) -> Iterator[str]:
     yield ""
     yield measure.about
     yield ""
+    if measure.others >= NOISE_CORES:
+        yield f"*{measure.others:.1f} cores were busy with other work meanwhile.*"
+        yield ""
     if measure.trouble:
         yield f"Trouble: {measure.trouble}"
         yield ""

@@ -12,6 +12,7 @@ from typing import Final
 
 from bench.figure import Measure, Reading, Values
 from bench.http import BadAnswer
+from bench.machine import Bystander
 from bench.measures import (
     accept,
     deltas,
@@ -45,11 +46,16 @@ QUICK_LIMIT_SECONDS: Final = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a measure came to; `trouble` says why there is less than there should be."""
+    """What a measure came to.
+
+    `others` is how many cores were busy with other work meanwhile, `trouble` why there is less than
+    there should be.
+    """
 
     measure: Measure
     readings: tuple[Reading, ...]
     seconds: float
+    others: float
     trouble: str = ""
 
 
@@ -72,7 +78,7 @@ async def take(measure: Measure, rig: Rig, repetitions: int | None = None) -> Ta
     limit = QUICK_LIMIT_SECONDS if rig.quick else LIMIT_SECONDS
     values: list[Values] = []
     trouble = ""
-    began = time.perf_counter()
+    began, bystander = time.perf_counter(), Bystander()
     try:
         async with asyncio.timeout(limit):
             await _repeat(measure, rig, count, values)
@@ -80,7 +86,8 @@ async def take(measure: Measure, rig: Rig, repetitions: int | None = None) -> Ta
         trouble = f"stopped after {limit:.0f} s with {len(values)} of {count} repetitions"
     except (BadAnswer, ServerFailed, OSError) as error:
         trouble = f"{type(error).__name__}: {error}"
-    return Taken(measure, readings(measure, values), time.perf_counter() - began, trouble)
+    seconds = time.perf_counter() - began
+    return Taken(measure, readings(measure, values), seconds, bystander.cores(), trouble)
 
 
 async def _repeat(measure: Measure, rig: Rig, count: int, values: list[Values]) -> None:

@@ -9,15 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from awaken.agent import Agent, ForeignAgent
+    from awaken.agent import Agent, ForeignAgent, foreign_agent
     from awaken.domain.agent import Limits
     from awaken.domain.state import StateKey
     from awaken.errors import Fault
+    from awaken.foreign.conversation import Conversation
     from awaken.models.provider import ProviderModel
     from awaken.models.scripted import ScriptedModel
     from awaken.ports.model import Model, ModelRequest
     from awaken.ports.tool import ToolContext
     from awaken.registry.specs import AgentError
+    from awaken.script import RunFailed, run
     from awaken.tools import FrontendTool, ToolError, tool
 
     __version__: str
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "AgentError",
+    "Conversation",
     "Fault",
     "ForeignAgent",
     "FrontendTool",
@@ -32,17 +35,21 @@ __all__ = [
     "Model",
     "ModelRequest",
     "ProviderModel",
+    "RunFailed",
     "ScriptedModel",
     "StateKey",
     "ToolContext",
     "ToolError",
     "__version__",
+    "foreign_agent",
+    "run",
     "tool",
 ]
 
 _HOMES: Final = {
     "Agent": "awaken.agent",
     "AgentError": "awaken.registry.specs",
+    "Conversation": "awaken.foreign.conversation",
     "Fault": "awaken.errors",
     "ForeignAgent": "awaken.agent",
     "FrontendTool": "awaken.tools",
@@ -50,10 +57,13 @@ _HOMES: Final = {
     "Model": "awaken.ports.model",
     "ModelRequest": "awaken.ports.model",
     "ProviderModel": "awaken.models.provider",
+    "RunFailed": "awaken.script",
     "ScriptedModel": "awaken.models.scripted",
     "StateKey": "awaken.domain.state",
     "ToolContext": "awaken.ports.tool",
     "ToolError": "awaken.tools",
+    "foreign_agent": "awaken.agent",
+    "run": "awaken.script",
     "tool": "awaken.tools",
 }
 

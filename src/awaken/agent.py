@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 from awaken.domain.agent import AgentSpec, Limits, ToolSpec
 from awaken.domain.state import StateKey
+from awaken.foreign.find import MakeDeps, runner_of
 from awaken.loop.runner import LoopRunner
 from awaken.models.provider import ProviderModel
 from awaken.models.provider_options import PROVIDERS
@@ -76,21 +78,24 @@ class ForeignAgent:
 
     Args:
         agent_id: its name for clients, 1 to 128 visible ASCII characters.
-        runner: executes its runs; it may serve several at a time.
+        runner: executes its runs, several at a time; or a function that makes it of the
+            specification and the code of the process.
         description: one sentence for those who choose among agents.
 
     Raises:
         AgentError: something of it is unusable; the message says what.
     """
 
-    def __init__(self, agent_id: str, *, runner: Runner, description: str = "") -> None:
+    def __init__(
+        self, agent_id: str, *, runner: Runner | MakeRunner, description: str = ""
+    ) -> None:
         self.spec: AgentSpec = agent_spec(
             agent_id, description=description, runner=f"custom:{agent_id}"
         )
         self.tools: dict[str, Tool] = {}
         self.keys: dict[str, StateKey] = {}
         self.models: dict[str, Model] = {}
-        self.make_runner: MakeRunner = lambda spec, code: runner
+        self.make_runner: MakeRunner = _maker(runner)
 
     @property
     def agent_id(self) -> str:
@@ -99,6 +104,37 @@ class ForeignAgent:
 
     def __repr__(self) -> str:
         return f"ForeignAgent({self.agent_id!r})"
+
+
+def foreign_agent(
+    agent_id: str, thing: object, *, description: str = "", deps: MakeDeps | None = None
+) -> ForeignAgent:
+    """An agent that was written with something else, served as it is.
+
+    Args:
+        agent_id: its name for clients, 1 to 128 visible ASCII characters.
+        thing: a `pydantic_ai.Agent`, or an async generator function that takes a `Conversation`.
+        description: one sentence for those who choose among agents.
+        deps: for a `pydantic_ai.Agent`: makes what its tools depend on from the `Conversation`.
+
+    Raises:
+        AgentError: `thing` is something else; the message names it.
+    """
+    try:
+        make = runner_of(thing, deps)
+    except TypeError as error:
+        raise AgentError(f"agent {agent_id!r}: {error}") from error
+    return ForeignAgent(
+        agent_id, runner=lambda spec, code: make(code.clock, code.ids), description=description
+    )
+
+
+def _maker(runner: Runner | MakeRunner) -> MakeRunner:
+    """What makes the runner: where one is given, that one again and again."""
+    if not hasattr(runner, "run"):
+        return runner
+    made = cast(Runner, runner)
+    return lambda spec, code: made
 
 
 def _models(model: str | Model, name: str, agent_id: str) -> dict[str, Model]:

@@ -322,20 +322,31 @@ class OneThread(RuleBasedStateMachine):
     # --- what holds at any time
 
     @invariant()
+    def all_of_this_holds(self) -> None:
+        """One invariant for Hypothesis, so that the history it prints can be read."""
+        self.at_most_one_dispatch_is_claimed_and_the_head_names_it()
+        self.a_run_has_the_thread_from_its_first_claim_until_it_is_done_or_waits()
+        self.the_run_that_has_the_thread_is_claimed_or_will_be()
+        self.a_thread_waits_for_the_run_that_was_suspended_last_or_is_resumed()
+        self.the_head_counts_what_is_queued()
+        self.a_front_dispatch_is_queued()
+        self.what_is_finished_stays_as_it_is()
+        self.attempts_stay_within_their_limit()
+        self.no_epoch_is_ahead_of_the_threads()
+        self.a_settled_token_may_write_nothing()
+        self.whatever_is_due_and_could_be_claimed_keeps_the_thread_in_line()
+
     def at_most_one_dispatch_is_claimed_and_the_head_names_it(self) -> None:
         claimed = [d.dispatch_id for d in self.live() if isinstance(d.body, Claimed)]
         assert claimed == ([self.head.claimed_dispatch] if self.head.claimed_dispatch else [])
 
-    @invariant()
     def a_run_has_the_thread_from_its_first_claim_until_it_is_done_or_waits(self) -> None:
         assert self.head.active_run == self.holder
 
-    @invariant()
     def the_run_that_has_the_thread_is_claimed_or_will_be(self) -> None:
         live = {d.run_id for d in self.live()}
         assert self.holder is None or self.holder in live
 
-    @invariant()
     def a_thread_waits_for_the_run_that_was_suspended_last_or_is_resumed(self) -> None:
         assert self.waiting is None or self.head.waiting_run == self.waiting.run_id
         if self.head.waiting_run is not None:
@@ -343,33 +354,26 @@ class OneThread(RuleBasedStateMachine):
             live = {d.run_id for d in self.live()}
             assert self.waiting is not None or self.head.waiting_run in live
 
-    @invariant()
     def the_head_counts_what_is_queued(self) -> None:
         assert self.head.queued_count == len(self.queued())
 
-    @invariant()
     def a_front_dispatch_is_queued(self) -> None:
         assert self.head.front in {None, *(d.dispatch_id for d, _ in self.queued())}
 
-    @invariant()
     def what_is_finished_stays_as_it_is(self) -> None:
         assert all(self.dispatches[key] == record for key, record in self.over.items())
 
-    @invariant()
     def attempts_stay_within_their_limit(self) -> None:
         assert all(0 <= d.attempt <= d.max_attempts for d in self.dispatches.values())
 
-    @invariant()
     def no_epoch_is_ahead_of_the_threads(self) -> None:
         assert all(d.epoch <= self.head.epoch for d in self.dispatches.values())
 
-    @invariant()
     def a_settled_token_may_write_nothing(self) -> None:
         for token in self.settled:
             for dispatch in self.live():
                 assert holds(dispatch, self.head, token) is not None
 
-    @invariant()
     def whatever_is_due_and_could_be_claimed_keeps_the_thread_in_line(self) -> None:
         command = ClaimCommand(claim_token="probe", worker_id="w", lease_ms=LEASE_MS)
         due = [d for d, body in self.queued() if body.available_at <= self.now]
@@ -394,6 +398,10 @@ def check_stop_survives(before: Dispatch, answer: Applied) -> None:
         assert body.how in (How.cancelled, How.dead_letter)
 
 
+long = pytest.mark.timeout(120)  # when it fails, finding the shortest history takes a while
+
+
+@long
 def test_no_history_of_commands_breaks_a_thread() -> None:
     run_state_machine_as_test(OneThread, settings=settings(max_examples=100))
 
@@ -401,10 +409,11 @@ def test_no_history_of_commands_breaks_a_thread() -> None:
 @pytest.mark.slow
 def test_no_long_history_of_commands_breaks_a_thread() -> None:
     run_state_machine_as_test(
-        OneThread, settings=settings(max_examples=2_000, stateful_step_count=100)
+        OneThread, settings=settings(max_examples=1_000, stateful_step_count=100)
     )
 
 
+@long
 def test_the_histories_reach_every_effect_and_every_refusal() -> None:
     """Guards the test above: a machine that cannot get somewhere proves nothing about it."""
     seen: set[Effect | Refusal | None] = set()

@@ -83,12 +83,6 @@ class Client:
             except StoreFault as fault:
                 self.faults.append(fault)
 
-    async def wait_done(self) -> None:
-        """Until all that was answered is done."""
-        for run_id in self.answered:
-            while (await self._process.store.run(TENANT, run_id)).status is not RunStatus.done:
-                await anyio.sleep(0.001)
-
 
 class Hands:
     """A worker's steps, one by one; it takes trouble as the real worker does, and looks again."""
@@ -135,8 +129,20 @@ class World:
             await self.store.wait_quiet()
             self.process.speaker.let_go.set()
             if not self.process.mailbox.draining:
-                await self.client.wait_done()
+                await self.wait_done()
             await self.process.worker.wait_idle()
+
+    async def wait_done(self) -> None:
+        """Until all that was answered is done."""
+        with anyio.fail_after(5):
+            for run_id in self.client.answered:
+                while not await self._done(run_id):
+                    await self.store.wait_quiet()
+
+    async def _done(self, run_id: str) -> bool:
+        run = await self.store.inner.run(TENANT, run_id)
+        assert run is not None
+        return run.status is RunStatus.done
 
     @asynccontextmanager
     async def deaf(self, claim: Claim | None) -> AsyncIterator[None]:

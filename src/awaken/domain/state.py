@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from awaken.domain.ledger import StateWrite
 from awaken.domain.record import Record
 
@@ -69,9 +71,14 @@ def patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str,
     for name, value in after.items():
         if name not in before:
             operations.append({"op": "add", "path": _pointer(name), "value": value})
-        elif before[name] != value:
+        elif _json(before[name]) != _json(value):
             operations.append({"op": "replace", "path": _pointer(name), "value": value})
     return operations
+
+
+def _json(value: Any) -> bytes:
+    # Compared as readers get it: in Python 1 equals True, in JSON it does not.
+    return msgspec.json.encode(value, order="sorted")
 
 
 def _pointer(name: str) -> str:

@@ -19,7 +19,6 @@ from awaken.domain.event import (
     ActivityDelta,
     ActivitySnapshot,
     ErrorEvent,
-    Event,
     InferenceComplete,
     ReasoningDelta,
     ReasoningEncryptedValue,
@@ -171,12 +170,6 @@ class Answer:
     def message_id(self) -> str:
         """The id of the message this becomes."""
         return self._message_id
-
-    @property
-    def text(self) -> str:
-        """All text so far."""
-        self._join()
-        return fold(self._content).text
 
     # --- text and reasoning, neighbouring deltas joined
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from awaken.foreign.conversation import Conversation
 from awaken.foreign.generator import GeneratorRunner, check_function
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.runner import Runner
+
+if TYPE_CHECKING:
+    from pydantic_ai.agent import AbstractAgent
 
 MakeDeps = Callable[[Conversation], object]
 """Makes what the tools of a `pydantic_ai.Agent` depend on, for one attempt."""
@@ -16,7 +20,7 @@ MakeDeps = Callable[[Conversation], object]
 Make = Callable[[Clock, Ids], Runner]
 
 
-def is_pydantic_agent(thing: object) -> bool:
+def is_pydantic_agent(thing: object) -> TypeGuard[AbstractAgent[Any, Any]]:
     """Whether `thing` is an agent of pydantic-ai; loads nothing."""
     loaded = sys.modules.get("pydantic_ai.agent")
     return loaded is not None and isinstance(thing, loaded.AbstractAgent)

@@ -75,15 +75,15 @@ def check_function(function: object) -> None:
 
 
 async def _tell(answer: Answer, item: Any) -> None:
-    if isinstance(item, str):
-        await answer.say(item)
-        return
-    if not isinstance(item, TELLING):
-        raise _refused(_what(item))
     try:
-        # The log can only be read again if every field has its type.
-        await answer.tell(msgspec.convert(msgspec.to_builtins(item), type(item)))
-    except (TypeError, ValueError) as error:
+        if isinstance(item, str):
+            await answer.say(item)
+        elif isinstance(item, TELLING):
+            # The log can only be read again if every field has its type.
+            await answer.tell(msgspec.convert(msgspec.to_builtins(item), type(item)))
+        else:
+            raise _refused(_what(item))
+    except (TypeError, ValueError) as error:  # the latter also for half a character
         raise _refused(f"{_what(item)}: {error}") from error
 
 

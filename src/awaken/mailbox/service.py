@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from awaken.domain.run import OnDisconnect, RunStatus
 from awaken.domain.submission import Accepted, Explanation, Stop, Submission
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Decision
-from awaken.errors import Refusal, not_found
+from awaken.errors import Refusal, StoreFault, not_found
 from awaken.mailbox.certain import ascertain
 from awaken.mailbox.config import MailboxConfig
 from awaken.mailbox.control import Stopper, ThreadStop, cancel_run, cancel_thread
@@ -36,7 +37,12 @@ from awaken.ports.hints import Hint, StopAsked, WorkReady
 from awaken.ports.resolver import Resolver
 from awaken.ports.store import Operation, Store, T, operation
 
+log = logging.getLogger(__name__)
+
 DEFAULT_AGENT = "default"
+
+ASCERTAIN_SECONDS = 5.0
+"""How long a caller waits to learn whether its commit happened; then it is told that nobody knows."""
 
 Unattended = Callable[[str, str], float]
 """How long (seconds) nobody has been reading a run: (tenant, run id) → 0 while someone is."""
@@ -152,10 +158,14 @@ class Mailbox:
         return submitted
 
     async def _with_position(self, accepted: Accepted, tenant: str) -> Accepted:
-        dispatch = await self._store.dispatch(tenant, accepted.dispatch_id)
-        if dispatch is None:
+        """With its place, if that can be read: what was accepted is never answered by a fault."""
+        try:
+            dispatch = await self._store.dispatch(tenant, accepted.dispatch_id)
+            position = None if dispatch is None else await self._store.position(dispatch)
+        except StoreFault as fault:
+            log.warning("position of an accepted run not read: %s", fault.code)
             return accepted
-        return replace(accepted, position=await self._store.position(dispatch))
+        return replace(accepted, position=position)
 
     # --- stopping
 
@@ -312,9 +322,9 @@ class Mailbox:
     async def _certainly(self, op: Operation[T], *, shielded: bool = False) -> T:
         """Run a named operation.
 
-        A commit of unknown fate is asked about again for a lease's time.
+        A commit of unknown fate is asked about for a while.
         """
-        until = self._clock.monotonic() + self.config.lease_ms / 1000
+        until = self._clock.monotonic() + ASCERTAIN_SECONDS
         if not shielded:
             return await ascertain(self._store, self._clock, op, until)
         return await _shielded(ascertain(self._store, self._clock, op, until))

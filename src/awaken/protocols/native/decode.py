@@ -29,9 +29,15 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
 class Caller(Record):
-    """Whose request it is, and what it calls itself."""
+    """Whose request it is, and what it calls itself.
+
+    `actor` is the name that stops and decisions are recorded under. `credential` is what limits are
+    counted by, no secret, and empty where nothing is counted.
+    """
 
     tenant: str
+    actor: str = "user"
+    credential: str = ""
     transport_request_id: str | None = None
     correlation_id: str | None = None
 

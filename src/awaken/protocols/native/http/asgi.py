@@ -131,10 +131,13 @@ async def send_json(send: Send, status: int, value: Any, headers: Headers = ()) 
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: AwakenError) -> None:
-    """Answer with a refusal in the one shape."""
+async def send_error(
+    send: Send, error: AwakenError, more: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Answer with a refusal in the one shape, with `more` headers than its own."""
     headers = [
-        (key.encode("latin-1"), value.encode("latin-1")) for key, value in error_headers(error)
+        (key.encode("latin-1"), value.encode("latin-1"))
+        for key, value in (*error_headers(error), *more)
     ]
     await send_json(send, error.status, error_body(error), headers)
 

@@ -41,7 +41,7 @@ async def wait_for_run(
     line is out then: a run that outlives `timeout_ms` comes with 200, and its `status` says so.
     """
     submission = run_submission(request, caller, services.ids.new)
-    return WaitResponse(services, submission, query.timeout_ms / 1000)
+    return WaitResponse(services, caller, submission, query.timeout_ms / 1000)
 
 
 @router.post("/background", status_code=202)
@@ -50,7 +50,7 @@ async def start_in_background(
 ) -> wire.Accepted:
     """Start a run that nobody waits for."""
     submission = background_submission(request, caller, services.ids.new)
-    return views.accepted(await services.mailbox.submit(submission))
+    return views.accepted(await services.submit(caller, submission))
 
 
 @router.get("")
@@ -116,7 +116,9 @@ async def cancel_run(
 ) -> wire.Stopped:
     """Stop a run, wherever it is. Once answered 202 the stop is durable; 409 is too late."""
     reason = request.reason if request else None
-    stop = await services.mailbox.cancel_run(caller.tenant, run_id, by="user", reason=reason)
+    stop = await services.mailbox.cancel_run(
+        caller.tenant, run_id, by=caller.actor, reason=reason
+    )
     if stop is Stop.too_late:
         raise Refusal("already_finished", f"run {run_id} has finished", details={"run_id": run_id})
     return wire.Stopped(status=stop.value, run_id=run_id)

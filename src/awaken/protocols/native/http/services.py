@@ -7,13 +7,13 @@ look them up; outside the application's lifespan there are none, and the front a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends
 from starlette.requests import Request
 
-from awaken.domain.ids import DEFAULT_TENANT
 from awaken.domain.run import Run, RunStatus
+from awaken.domain.submission import Accepted, Submission
 from awaken.domain.ticket import Ticket, TicketStatus
 from awaken.mailbox.service import Mailbox
 from awaken.ports.clock import Clock, Ids
@@ -21,11 +21,34 @@ from awaken.ports.resolver import Resolver
 from awaken.ports.store import Store, TicketFilter
 from awaken.protocols.native.decode import Caller, request_id
 from awaken.protocols.native.http.asgi import Scope, header
+from awaken.protocols.native.http.identity import identity_of
 from awaken.streams.hub import Hub
 
 SCOPE_KEY = "awaken.services"
 MAX_TICKETS: Final = 200
 """How many open tickets are shown with their run; `/v1/tickets` lists all."""
+
+
+class Quota(Protocol):
+    """Counts what callers use."""
+
+    async def begin_run(self, caller: Caller, run_id: str, store: Store) -> None:
+        """Count a run before it is submitted, or raise Refusal (429)."""
+        ...
+
+    def end_run(self, tenant: str, run_id: str) -> None:
+        """Take it back: it was not accepted."""
+        ...
+
+
+class NoQuota:
+    """Everybody may use as much as there is."""
+
+    async def begin_run(self, caller: Caller, run_id: str, store: Store) -> None:
+        return
+
+    def end_run(self, tenant: str, run_id: str) -> None:
+        return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +63,22 @@ class Services:
     ids: Ids
     heartbeat_seconds: float
     started_at: float
+    quota: Quota = NoQuota()
+
+    async def submit(self, caller: Caller, submission: Submission) -> Accepted:
+        """Submit a run for `caller`; all routes of all protocols come through here.
+
+        Raises:
+            Refusal: the caller's quota is used up, or as `Mailbox.submit`.
+        """
+        await self.quota.begin_run(caller, submission.run_id, self.store)
+        accepted: Accepted | None = None
+        try:
+            accepted = await self.mailbox.submit(submission)
+        finally:
+            if accepted is None or accepted.run_id != submission.run_id:
+                self.quota.end_run(submission.tenant, submission.run_id)
+        return accepted
 
     async def open_tickets(self, run: Run) -> list[Ticket]:
         """What `run` asks, first question first; only a waiting run has open tickets."""
@@ -58,9 +97,12 @@ def services_of(scope: Scope) -> Services:
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Whose request it is."""
+    """Whose request it is, as the policy point found out."""
+    identity = identity_of(scope)
     return Caller(
-        tenant=DEFAULT_TENANT,
+        tenant=identity.tenant,
+        actor=identity.actor,
+        credential=identity.credential,
         transport_request_id=request_id(header(scope, b"x-request-id")),
         correlation_id=request_id(header(scope, b"x-correlation-id")),
     )

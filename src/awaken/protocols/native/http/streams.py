@@ -21,6 +21,7 @@ from awaken.protocols import sse
 from awaken.protocols.encoder import Frame
 from awaken.protocols.native import views, wire
 from awaken.protocols.native.decode import (
+    Caller,
     invalid_field,
     parse,
     run_submission,
@@ -75,23 +76,27 @@ def find_stream_route(path: str) -> tuple[StreamRoute, str] | None:
 async def start_run(scope: Scope, receive: Receive, send: Send, _: str) -> None:
     """Start a run and stream it to the end of this activation."""
     services = services_of(scope)
-    submission = await _read_submission(services, scope, receive)
+    caller = caller_of(scope)
+    submission = await _read_submission(services, caller, scope, receive)
     thread_id = submission.thread_id or services.ids.new()
     # Subscribed first, so that the commit of the submit finds its reader: no read of the store.
     subscription = services.hub.subscribe(submission.tenant, thread_id, None, submission.run_id)
     with subscription:
-        accepted = await services.mailbox.submit(replace(submission, thread_id=thread_id))
+        submission = replace(submission, thread_id=thread_id)
+        accepted = await services.submit(caller, submission)
         subscription.seek(accepted.cursor, accepted.run_id)
-        del submission, accepted  # not held as long as the stream is open
+        del submission, accepted, caller  # not held as long as the stream is open
         place = f"{scope.get('root_path', '')}/v1/runs/{subscription.run_id}"
         await begin(send, ((b"content-location", place.encode()), *_names(subscription)))
         await follow(follow_run(services.store, subscription, "activation"), receive, send)
 
 
-async def _read_submission(services: Services, scope: Scope, receive: Receive) -> Submission:
+async def _read_submission(
+    services: Services, caller: Caller, scope: Scope, receive: Receive
+) -> Submission:
     check_content_type(scope)
     request = parse(wire.RunRequest, await read_body(scope, receive))
-    return run_submission(request, caller_of(scope), services.ids.new)
+    return run_submission(request, caller, services.ids.new)
 
 
 def _names(subscription: Subscription) -> Headers:

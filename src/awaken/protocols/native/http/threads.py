@@ -149,7 +149,7 @@ async def add_messages(
     """Messages for a thread there is, as a background run behind what runs, or in its place."""
     await existing_thread(services, caller, thread_id)
     submission = thread_submission(request, thread_id, caller, services.ids.new)
-    return views.accepted(await services.mailbox.submit(submission))
+    return views.accepted(await services.submit(caller, submission))
 
 
 # --- runs and the queue --------------------------------------------------------------------------
@@ -252,7 +252,7 @@ async def cancel_thread(
     """Stop what runs, waits and is queued in the thread; 200 `nothing_to_stop` when it is idle."""
     reason = request.reason if request else None
     stop, count = await services.mailbox.cancel_thread(
-        caller.tenant, thread_id, by="user", reason=reason
+        caller.tenant, thread_id, by=caller.actor, reason=reason
     )
     return _stopped(thread_id, stop, "cancel_requested", count, response)
 
@@ -270,7 +270,7 @@ async def interrupt_thread(
     """As cancel, and whatever still runs can write nothing more."""
     reason = request.reason if request else None
     stop, count = await services.mailbox.interrupt_thread(
-        caller.tenant, thread_id, by="user", reason=reason
+        caller.tenant, thread_id, by=caller.actor, reason=reason
     )
     return _stopped(thread_id, stop, "interrupt_requested", count, response)
 

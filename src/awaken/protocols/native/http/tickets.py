@@ -120,7 +120,7 @@ async def _decide(
         caller.tenant,
         ticket_id,
         action=request.action,
-        by="user",
+        by=caller.actor,
         payload=request.payload,
         decision_id=request.decision_id,
         arguments_hash=request.arguments_hash,

@@ -15,6 +15,7 @@ from awaken.domain.run import RunStatus
 from awaken.domain.submission import Accepted, Submission
 from awaken.errors import Refusal, not_found
 from awaken.protocols.native import views
+from awaken.protocols.native.decode import Caller
 from awaken.protocols.native.http.asgi import Receive, Scope, Send
 from awaken.protocols.native.http.respond import abandoned, while_connected
 from awaken.protocols.native.http.services import Services
@@ -26,10 +27,13 @@ ENDED = (RunStatus.done, RunStatus.waiting)
 class WaitResponse(Response):
     """Submits when it is called, so that the subscription lives as long as the answer."""
 
-    def __init__(self, services: Services, submission: Submission, seconds: float) -> None:
+    def __init__(
+        self, services: Services, caller: Caller, submission: Submission, seconds: float
+    ) -> None:
         self.background = None
         self.status_code = 200
         self._services = services
+        self._caller = caller
         self._submission = submission
         self._seconds = seconds
         self._begun = False
@@ -39,7 +43,8 @@ class WaitResponse(Response):
         thread_id = submission.thread_id or services.ids.new()
         reader = services.hub.subscribe(submission.tenant, thread_id, None, submission.run_id)
         with reader as subscription:
-            accepted = await services.mailbox.submit(replace(submission, thread_id=thread_id))
+            submission = replace(submission, thread_id=thread_id)
+            accepted = await services.submit(self._caller, submission)
             subscription.seek(accepted.cursor, accepted.run_id)
             try:
                 if accepted.status not in ENDED:

@@ -1,0 +1,140 @@
+"""The policy: every route of the server with the scopes that open it. What is not here is refused.
+
+A route that is added to a router and not here does not exist for clients: the policy point looks
+the request up in this table before any router sees it. `tests/server/test_walk.py` compares both.
+
+A path is matched as the client sent it, percent-encoded: literal segments before parameters, as the
+routers do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from awaken.protocols.native.http.identity import Right
+
+OPEN: Final[frozenset[Right]] = frozenset()
+"""Answered to everyone: nothing is asked of the caller."""
+READ: Final = frozenset({Right.invoke, Right.approve})
+INVOKE: Final = frozenset({Right.invoke})
+APPROVE: Final = frozenset({Right.approve})
+ADMIN: Final = frozenset({Right.admin})
+ANY: Final = frozenset(Right)
+"""Any of these opens a route; a key has at least one."""
+
+ROUTES: Final[Mapping[str, Mapping[str, frozenset[Right]]]] = {
+    "/health": {"GET": OPEN},
+    "/health/live": {"GET": OPEN},
+    "/health/ready": {"GET": OPEN},
+    # what describes the server, the same for everyone
+    "/": {"GET": ANY},
+    "/docs": {"GET": ANY},
+    "/docs/oauth2-redirect": {"GET": ANY},
+    "/redoc": {"GET": ANY},
+    "/openapi.json": {"GET": ANY},
+    # operating it
+    "/metrics": {"GET": ADMIN},
+    "/v1/system/info": {"GET": ADMIN},
+    "/v1/mailbox/stats": {"GET": ADMIN},
+    # using it
+    "/v1/agents": {"GET": READ},
+    "/v1/capabilities": {"GET": READ},
+    "/v1/runs": {"GET": READ, "POST": INVOKE},
+    "/v1/runs/wait": {"POST": INVOKE},
+    "/v1/runs/background": {"POST": INVOKE},
+    "/v1/runs/{run_id}": {"GET": READ},
+    "/v1/runs/{run_id}/explain": {"GET": READ},
+    "/v1/runs/{run_id}/events": {"GET": READ},
+    "/v1/runs/{run_id}/stream": {"GET": READ},
+    "/v1/runs/{run_id}/cancel": {"POST": INVOKE},
+    "/v1/runs/{run_id}/decision": {"POST": APPROVE},
+    "/v1/threads": {"GET": READ, "POST": INVOKE},
+    "/v1/threads/summaries": {"GET": READ},
+    "/v1/threads/{thread_id}": {"GET": READ, "PATCH": INVOKE},
+    "/v1/threads/{thread_id}/messages": {"GET": READ, "POST": INVOKE},
+    "/v1/threads/{thread_id}/runs": {"GET": READ},
+    "/v1/threads/{thread_id}/runs/active": {"GET": READ},
+    "/v1/threads/{thread_id}/runs/latest": {"GET": READ},
+    "/v1/threads/{thread_id}/events": {"GET": READ},
+    "/v1/threads/{thread_id}/stream": {"GET": READ},
+    "/v1/threads/{thread_id}/mailbox": {"GET": READ},
+    "/v1/threads/{thread_id}/cancel": {"POST": INVOKE},
+    "/v1/threads/{thread_id}/interrupt": {"POST": INVOKE},
+    "/v1/threads/{thread_id}/decision": {"POST": APPROVE},
+    "/v1/tickets": {"GET": READ},
+    "/v1/tickets/{ticket_id}": {"GET": READ},
+    "/v1/tickets/{ticket_id}/decision": {"POST": APPROVE},
+}
+
+
+class Match(NamedTuple):
+    """A route that a request means; `parameters` are decoded."""
+
+    pattern: str
+    rights: frozenset[Right]
+    parameters: Mapping[str, str]
+
+
+class _Node:
+    """One segment of the tree of patterns."""
+
+    __slots__ = ("children", "methods", "parameter", "pattern")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.pattern = ""
+        self.methods: Mapping[str, frozenset[Right]] = {}
+
+
+class Policy:
+    """Looks requests up in a table of routes."""
+
+    def __init__(self, routes: Mapping[str, Mapping[str, frozenset[Right]]] = ROUTES) -> None:
+        self._root = _Node()
+        for pattern, methods in routes.items():
+            node = self._root
+            for segment in pattern.split("/"):
+                node = _child(node, segment)
+            node.pattern, node.methods = pattern, methods
+
+    def find(self, method: str, path: str) -> Match | None:
+        """The route of a request; None is what there is none for. HEAD is a GET."""
+        wanted = "GET" if method == "HEAD" else method
+        segments = path.split("/")
+        for node in _nodes(self._root, segments, 0):
+            if wanted in node.methods:
+                names = zip(node.pattern.split("/"), segments, strict=True)
+                parameters = {name[1:-1]: unquote(got) for name, got in names if name[:1] == "{"}
+                return Match(node.pattern, node.methods[wanted], parameters)
+        return None
+
+    def methods(self, path: str) -> set[str]:
+        """The methods of a path; none when there is nothing."""
+        found = _nodes(self._root, path.split("/"), 0)
+        methods = {method for node in found for method in node.methods}
+        return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def _child(node: _Node, segment: str) -> _Node:
+    if not segment.startswith("{"):
+        return node.children.setdefault(segment, _Node())
+    node.parameter = node.parameter or _Node()
+    return node.parameter
+
+
+def _nodes(node: _Node, segments: list[str], depth: int) -> Iterator[_Node]:
+    """The ends of all patterns that fit, literal segments first."""
+    if depth == len(segments):
+        yield node
+        return
+    segment = segments[depth]
+    steps: Iterable[_Node | None] = (
+        node.children.get(segment),
+        node.parameter if segment else None,
+    )
+    for step in steps:
+        if step is not None:
+            yield from _nodes(step, segments, depth + 1)

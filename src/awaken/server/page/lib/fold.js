@@ -1,0 +1,478 @@
+/**
+ * What a stream of log entries comes to: the runs of a thread, and in each run what happened, in
+ * order. Pure; the same events give the same fold, wherever the stream was cut (docs/event-log.md).
+ *
+ * Everything that is shown has a `key`, which is for good, and a `rev`, which grows with each change;
+ * so a view redraws only what changed.
+ */
+
+const touch = (thing) => (thing.rev += 1);
+
+/** A run, as far as its events are known. */
+export class Run {
+  constructor(runId) {
+    this.key = this.runId = runId;
+    this.rev = 0;
+    this.agentId = null;
+    this.status = 'created';
+    this.activation = 0;
+    this.attempt = 1;
+    this.termination = null;
+    this.startedAt = this.finishedAt = null;
+    this.queued = false;
+    this.tokens = { input: 0, output: 0 };
+    this.items = [];
+    this.steps = new Map();
+    this.calls = new Map();
+    this.open = null;
+  }
+
+  apply(entry) {
+    HANDLERS[entry.event.event_type]?.(this, entry.event, entry);
+    touch(this);
+  }
+
+  /** Whether an answer or a decision can still come. */
+  get live() {
+    return this.status !== 'done';
+  }
+
+  get openTickets() {
+    return [...this.calls.values()].flatMap((call) => call.tickets.filter((t) => t.status === 'open'));
+  }
+
+  /** One more thing that happened; the end stays last, should it be known before. */
+  push(item) {
+    const ended = this.items.at(-1)?.kind === 'end';
+    this.items.splice(ended ? this.items.length - 1 : this.items.length, 0, item);
+  }
+
+  note(type, entry, more = {}) {
+    this.push({ kind: 'note', key: `note-${entry.seq}`, rev: 0, type, at: entry.at, ...more });
+  }
+
+  /** What the server knows of the run, for what the events at hand do not tell. */
+  know(record) {
+    this.agentId = record.agent_id;
+    this.startedAt ??= record.started_at;
+    if (record.status === 'done' && this.status !== 'done') {
+      this.status = 'done';
+      this.finishedAt = record.finished_at;
+      this.tokens = { input: record.usage.input_tokens, output: record.usage.output_tokens };
+      finish(this, record.termination);
+    } else if (this.status === 'created') {
+      this.status = record.status;
+    }
+    for (const ticket of record.waiting?.tickets ?? []) openTicket(this, ticket);
+    touch(this);
+  }
+}
+
+/** A thread: its runs in the order in which they speak. */
+export class Thread {
+  constructor() {
+    this.runs = new Map();
+    this.messageIds = new Set();
+    this.firstMessageSeq = null;
+  }
+
+  run(runId) {
+    if (!this.runs.has(runId)) this.runs.set(runId, new Run(runId));
+    return this.runs.get(runId);
+  }
+
+  /** Those in which something was said, in order. */
+  get spoken() {
+    const runs = [...this.runs.values()].filter((run) => run.items.some((item) => item.kind !== 'note'));
+    return runs.sort((a, b) => a.place - b.place);
+  }
+
+  /** The run that has the thread. */
+  get active() {
+    const runs = [...this.runs.values()];
+    return runs.find((run) => run.status === 'running' || run.status === 'waiting') ?? null;
+  }
+
+  apply({ type, entry }) {
+    if (type === 'thread_snapshot') return this.#begin(entry);
+    if (type === 'message_committed') this.messageIds.add(entry.event.message.message_id);
+    const run = this.run(entry.run_id);
+    run.apply(entry);
+    if (run.items.length) run.place ??= entry.seq;
+  }
+
+  #begin(snapshot) {
+    this.earlier(snapshot.messages);
+    this.hasEarlier = snapshot.has_more;
+    if (snapshot.active_run_id) this.run(snapshot.active_run_id).status = 'running';
+  }
+
+  /** Committed messages from before what is known. */
+  earlier(messages) {
+    for (const message of messages) {
+      this.messageIds.add(message.message_id);
+      const run = this.run(message.run_id);
+      run.place = Math.min(run.place ?? 0, message.message_seq - 1e9); // before all that has a seq
+      remember(run, message);
+      touch(run);
+    }
+    if (messages.length) this.firstMessageSeq = messages[0].message_seq;
+  }
+}
+
+// --- steps and their parts ------------------------------------------------------------------------
+
+function stepOf(run, messageId, entry) {
+  let step = run.steps.get(messageId);
+  if (!step) {
+    step = {
+      kind: 'step',
+      key: `step-${messageId}`,
+      rev: 0,
+      messageId,
+      number: run.steps.size + 1,
+      parts: [],
+      model: null,
+      startedAt: entry?.at ?? null,
+      open: true,
+      interrupted: false,
+      remembered: false,
+    };
+    run.steps.set(messageId, step);
+    run.push(step);
+  }
+  return step;
+}
+
+/** The step that is being written; a stream that begins within one gets one without a name. */
+function openStep(run, entry) {
+  run.open ??= stepOf(run, `unnamed-${entry.seq}`, entry);
+  touch(run.open);
+  return run.open;
+}
+
+function addText(run, entry, type, text) {
+  const step = openStep(run, entry);
+  let part = step.parts.at(-1);
+  if (part?.type !== type) {
+    part = { type, key: `${type}-${entry.seq}`, rev: 0, text: '', pieces: [] };
+    step.parts.push(part);
+  }
+  part.pieces.push([entry.seq, part.text.length]);
+  part.text += text;
+  touch(part);
+}
+
+function callOf(run, id, name, entry) {
+  let call = run.calls.get(id);
+  if (!call) {
+    call = {
+      type: 'call',
+      key: `call-${id}`,
+      rev: 0,
+      id,
+      name,
+      seq: entry?.seq ?? 0,
+      argumentsText: '',
+      arguments: undefined,
+      ready: false,
+      output: '',
+      progress: null,
+      outcome: null,
+      result: undefined,
+      tickets: [],
+      readyAt: null,
+      doneAt: null,
+    };
+    run.calls.set(id, call);
+  }
+  touch(call);
+  return call;
+}
+
+function callIn(run, step, id, name, entry) {
+  const call = callOf(run, id, name, entry);
+  if (!step.parts.includes(call)) step.parts.push(call);
+  call.step = step;
+  touch(step);
+  return call;
+}
+
+/** Void the deltas with `first` ≤ seq < `end`: of what is not committed that is always the tail. */
+function takeBack(run, first, end) {
+  const step = run.open;
+  if (!step) return;
+  for (const part of step.parts) {
+    const piece = part.pieces?.find(([seq]) => seq >= first && seq < end);
+    if (!piece) continue;
+    part.text = part.text.slice(0, piece[1]);
+    part.pieces = part.pieces.filter(([seq]) => seq < first);
+    touch(part);
+  }
+  const voided = (part) => part.type === 'call' && !part.ready && part.seq >= first && part.seq < end;
+  for (const call of step.parts.filter(voided)) run.calls.delete(call.id);
+  step.parts = step.parts.filter((part) => !voided(part) && part.text !== '');
+  touch(step);
+}
+
+function openTicket(run, ticket) {
+  const call = callOf(run, ticket.tool_call_id, ticket.tool_name);
+  const known = call.tickets.find((each) => each.ticket_id === ticket.ticket_id);
+  if (!known) call.tickets.push({ status: 'open', ...ticket });
+  if (!call.step) {
+    const step = run.open ?? run.items.findLast((item) => item.kind === 'step');
+    if (step) callIn(run, step, call.id, call.name);
+  }
+  if (call.step) touch(call.step);
+}
+
+function closeStep(run) {
+  if (!run.open) return;
+  run.open.open = false;
+  touch(run.open);
+  run.open = null;
+}
+
+function finish(run, termination) {
+  run.termination = termination;
+  closeStep(run);
+  if (run.items.at(-1)?.kind === 'end') return;
+  run.push({ kind: 'end', key: 'end', rev: 0, termination, at: run.finishedAt });
+}
+
+// --- committed messages -----------------------------------------------------------------------------
+
+const textOf = (blocks, type, field) =>
+  (blocks ?? [])
+    .filter((block) => block.type === type)
+    .map((block) => block[field])
+    .join('');
+
+/** Blocks that are neither text nor thought: shown by their kind. */
+const othersOf = (blocks) =>
+  (blocks ?? []).filter((block) => block.type !== 'text' && block.type !== 'thinking');
+
+function addMessage(run, message, at) {
+  if (run.items.some((item) => item.messageId === message.message_id)) return;
+  run.push({
+    kind: 'message',
+    key: `message-${message.message_id}`,
+    rev: 0,
+    messageId: message.message_id,
+    role: message.role,
+    text: textOf(message.content, 'text', 'text'),
+    others: othersOf(message.content),
+    at,
+  });
+}
+
+/** The message is what the step came to; its deltas are of no more use. */
+function settleStep(run, step, message) {
+  step.interrupted = message.interrupted ?? false;
+  settleText(step, 'reasoning', textOf(message.content, 'thinking', 'thinking'));
+  settleText(step, 'text', textOf(message.content, 'text', 'text'));
+  for (const planned of message.tool_calls ?? []) {
+    const call = callIn(run, step, planned.id, planned.name);
+    call.ready = true;
+    call.arguments = planned.arguments;
+  }
+  touch(step);
+}
+
+function settleText(step, type, text) {
+  const parts = step.parts.filter((part) => part.type === type);
+  for (const part of parts) part.pieces = [];
+  if (parts.map((part) => part.text).join('') === text) return;
+  const first = parts[0];
+  step.parts = step.parts.filter((part) => part.type !== type || part === first);
+  if (first) {
+    first.text = text;
+    touch(first);
+  } else if (text) {
+    const at = type === 'reasoning' ? 0 : step.parts.findIndex((part) => part.type === 'call');
+    const part = { type, key: `${type}-whole`, rev: 0, text, pieces: [] };
+    step.parts.splice(at < 0 ? step.parts.length : at, 0, part);
+  }
+}
+
+/** A message of a snapshot: there are no events for it. */
+function remember(run, message) {
+  switch (message.role) {
+    case 'tool':
+      return rememberResult(run, message);
+    case 'assistant': {
+      const step = stepOf(run, message.message_id);
+      step.open = false;
+      step.remembered = true;
+      return settleStep(run, step, message);
+    }
+    default:
+      addMessage(run, message, message.created_at);
+  }
+}
+
+function rememberResult(run, message) {
+  const call = run.calls.get(message.tool_call_id);
+  if (!call || call.outcome) return;
+  const text = textOf(message.content, 'text', 'text');
+  try {
+    call.result = JSON.parse(text);
+  } catch {
+    call.result = text;
+  }
+  call.outcome = call.result?.error?.code && call.result.error.message ? 'failed' : 'succeeded';
+  touch(call);
+}
+
+// --- events ----------------------------------------------------------------------------------------
+
+const HANDLERS = {
+  run_queued(run, event, entry) {
+    run.queued = true;
+    run.note('queued', entry, { reason: event.reason, position: event.position });
+  },
+
+  run_start(run, event, entry) {
+    Object.assign(run, { status: 'running', agentId: event.agent_id, queued: false });
+    Object.assign(run, { activation: event.activation, termination: null });
+    run.startedAt ??= entry.at;
+    run.note(event.resumed ? 'resumed' : 'started', entry, { activation: event.activation });
+  },
+
+  run_retry(run, event, entry) {
+    run.attempt = event.attempt;
+    const { attempt, reason, retry_at: retryAt, error_code: code } = event;
+    run.note('retry', entry, { attempt, reason, retryAt, code });
+  },
+
+  run_interrupted(run, event, entry) {
+    run.note('interrupted', entry, { byRunId: event.by_run_id });
+  },
+
+  run_finish(run, event, entry) {
+    if (event.termination.type === 'suspended') {
+      run.status = 'waiting';
+      run.termination = event.termination;
+      run.note('waiting', entry);
+      return;
+    }
+    run.status = 'done';
+    run.finishedAt = entry.at;
+    finish(run, event.termination);
+  },
+
+  step_start(run, event, entry) {
+    closeStep(run);
+    const step = stepOf(run, event.message_id, entry);
+    if (step.remembered) {
+      // Its events come all the same, and tell more than its message did.
+      for (const part of step.parts) if (part.type === 'call') run.calls.delete(part.id);
+      Object.assign(step, { parts: [], remembered: false });
+    }
+    step.startedAt ??= entry.at;
+    step.open = true;
+    run.open = step;
+    touch(step);
+  },
+
+  step_end: closeStep,
+
+  inference_complete(run, event, entry) {
+    const step = openStep(run, entry);
+    const { model, duration_ms: durationMs, usage, finish_reason: reason } = event;
+    step.model = { model, durationMs, usage, reason };
+    run.tokens.input += usage?.prompt_tokens ?? 0;
+    run.tokens.output += usage?.completion_tokens ?? 0;
+  },
+
+  error(run, event, entry) {
+    run.note('error', entry, { code: event.code, message: event.message });
+  },
+
+  text_delta: (run, event, entry) => addText(run, entry, 'text', event.delta),
+  reasoning_delta: (run, event, entry) => addText(run, entry, 'reasoning', event.delta),
+
+  tool_call_start(run, event, entry) {
+    callIn(run, openStep(run, entry), event.id, event.name, entry);
+  },
+
+  tool_call_delta(run, event, entry) {
+    const call = callIn(run, openStep(run, entry), event.id, '', entry);
+    if (!call.ready) call.argumentsText += event.args_delta;
+  },
+
+  tool_call_cancel(run, event, entry) {
+    const step = openStep(run, entry);
+    step.parts = step.parts.filter((part) => part.id !== event.id);
+    run.calls.delete(event.id);
+  },
+
+  tool_call_ready(run, event, entry) {
+    const call = callIn(run, openStep(run, entry), event.id, event.name, entry);
+    Object.assign(call, { ready: true, name: event.name, arguments: event.arguments });
+    call.readyAt = entry.at;
+  },
+
+  tool_call_stream_delta(run, event, entry) {
+    const call = callIn(run, callStep(run, event.id, entry), event.id, event.name, entry);
+    call.output += event.delta;
+  },
+
+  tool_call_done(run, event, entry) {
+    const call = callIn(run, callStep(run, event.id, entry), event.id, '', entry);
+    Object.assign(call, { outcome: event.outcome, result: event.result, doneAt: entry.at });
+    call.progress = null;
+  },
+
+  tool_call_resumed(run, event, entry) {
+    const call = callIn(run, callStep(run, event.target_id, entry), event.target_id, '', entry);
+    call.decision = event.result;
+  },
+
+  stream_reset(run, event, entry) {
+    takeBack(run, event.from_seq, entry.seq);
+    if (event.reason !== 'compacted') run.note('reset', entry, { reason: event.reason });
+  },
+
+  activity_snapshot(run, event, entry) {
+    const call = run.calls.get(event.content?.call_id);
+    if (event.activity_type === 'tool-call-progress' && call) {
+      call.progress = event.content;
+      touch(call);
+      touch(callIn(run, callStep(run, call.id, entry), call.id, call.name));
+    } else {
+      run.note('activity', entry, { name: event.activity_type, data: event.content });
+    }
+  },
+
+  activity_delta: (run, event, entry) =>
+    run.note('activity', entry, { name: event.activity_type, data: event.patch }),
+  state_snapshot: (run, event, entry) => run.note('state', entry, { data: event.snapshot }),
+  state_delta: (run, event, entry) => run.note('state', entry, { data: event.delta }),
+
+  message_committed(run, { message }, entry) {
+    const step = run.steps.get(message.message_id);
+    if (step) settleStep(run, step, message);
+    else if (message.role === 'tool') rememberResult(run, message);
+    else addMessage(run, message, entry.at);
+  },
+
+  ticket_opened: (run, event) => openTicket(run, event.ticket),
+
+  ticket_closed(run, event) {
+    for (const call of run.calls.values()) {
+      const ticket = call.tickets.find((each) => each.ticket_id === event.ticket_id);
+      if (!ticket) continue;
+      Object.assign(ticket, { status: event.status, by: event.by });
+      touch(call);
+      if (call.step) touch(call.step);
+    }
+  },
+
+  child_started(run, event, entry) {
+    run.note('child', entry, { runId: event.run_id, callId: event.tool_call_id });
+  },
+};
+
+/** The step a call belongs to: after a resume none is open. */
+const callStep = (run, id, entry) => run.calls.get(id)?.step ?? openStep(run, entry);
