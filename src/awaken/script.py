@@ -41,6 +41,8 @@ ADAPTER: Final = "script"
 """How the run came in, and who decides, in the records."""
 
 PAGE: Final = 100
+CLOSE_SECONDS: Final = 10.0
+"""How long closing the store may take; what it had accepted is durable by then."""
 
 
 class Approve(Record):
@@ -241,7 +243,7 @@ async def _working(agent: AgentInCode, path: str) -> AsyncIterator[tuple[Mailbox
         async with _running(mailbox, hub):
             yield mailbox, store, hub
     finally:
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await store.aclose()
 
 

@@ -113,6 +113,11 @@ def test_no_other_run_can_be_claimed_while_one_is_in_backoff() -> None:
     assert applied(answer.dispatch, answer.head, CLAIM, NOW + 500).effect is Effect.start_run
 
 
+def test_a_run_that_is_claimed_cannot_be_claimed_by_a_second_dispatch() -> None:
+    head = a_head(claimed_dispatch="d0", active_run="r1")
+    assert refused(a_dispatch(), head, CLAIM) is Refusal.thread_busy
+
+
 def test_nothing_is_claimed_before_the_dispatch_in_front() -> None:
     """A resumed run, or an interrupt's, is its thread's next whatever the ranks (F3)."""
     head = a_head(front="d2", queued_count=2)

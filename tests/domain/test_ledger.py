@@ -92,6 +92,7 @@ def test_what_an_approver_edited_is_what_the_call_is_run_with() -> None:
 def test_a_result_is_told_as_text_or_as_json() -> None:
     assert ToolResult(succeeded=True, content="fine").text == "fine"
     assert DONE.text == '{"sum":3}'
+    assert not failed("timeout", "too slow").succeeded
     assert failed("timeout", "too slow").text == '{"error":{"code":"timeout","message":"too slow"}}'
 
 

@@ -47,6 +47,11 @@ def test_a_segment_carries_its_thread_run_time_and_boundary() -> None:
     assert found == ("acme", "t1", None, NOW, True)
 
 
+def test_a_segment_is_no_boundary_unless_it_is_said_to_be_one() -> None:
+    _, segment = extend(a_head(), "r1", [StepEnd()], NOW)
+    assert not segment.boundary
+
+
 def test_appending_nothing_is_a_programmer_error() -> None:
     with pytest.raises(AssertionError, match="never empty"):
         extend(a_head(), "r1", [], NOW)

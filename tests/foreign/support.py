@@ -10,7 +10,7 @@ import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from awaken.agent import ForeignAgent, foreign_agent
+from awaken.agent import foreign_agent
 from awaken.domain.event import Event
 from awaken.domain.message import Message, Role
 from awaken.ports.store import MessageFilter
@@ -92,7 +92,3 @@ async def folded(here: Lab, run_id: str, *cuts: int) -> dict[str, Any]:
             for frame in encoder.encode(entry):
                 fold.feed(frame.id, msgspec.json.decode(frame.data))
     return fold.view()
-
-
-def foreign(runner: Any) -> ForeignAgent:
-    return ForeignAgent("it", runner=runner)

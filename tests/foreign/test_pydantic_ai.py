@@ -24,8 +24,19 @@ from pydantic_ai.exceptions import (
     ContentFilterError,
     FallbackExceptionGroup,
     ModelAPIError,
+    ModelAuthenticationError,
     ModelConnectionError,
+    ModelContextWindowExceededError,
     ModelHTTPError,
+    ModelNotFoundError,
+    ModelOverloadedError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelRequestTimeout,
+    ModelServerError,
+    ModelTimeoutError,
+    RunTimedOut,
+    UnexpectedModelBehavior,
     UsageLimitExceeded,
     UserError,
 )
@@ -51,7 +62,6 @@ from awaken.agent import Agent as OurAgent
 from awaken.domain.event import (
     InferenceComplete,
     StreamReset,
-    TextDelta,
     ToolCallCancel,
     ToolCallDone,
     ToolCallReady,
@@ -176,6 +186,26 @@ async def test_text_reasoning_and_tool_calls_are_streamed_and_stored() -> None:
         assert (call.id, call.name, call.arguments) == ("c1", "weather", {"city": "Bern"})
         [result] = await messages(here, Role.tool)
         assert (result.tool_call_id, result.text) == ("c1", '{"city":"Bern","degrees":3}')
+        await here.check()
+
+
+async def test_thoughts_of_different_times_are_kept_apart() -> None:
+    async def model(history: list[ModelMessage], _: AgentInfo) -> Pieces:
+        yield {0: DeltaThinkingPart(content=f"thought {turns(history)}")}
+        if turns(history) == 0:
+            yield {1: DeltaToolCall(name="noop", json_args="{}", tool_call_id="c")}
+        else:
+            yield "done"
+
+    agent = speaking(model)
+
+    @agent.tool_plain
+    def noop() -> None: ...
+
+    async with serving(agent) as here:
+        assert await ask(here, "?") == "done"
+        [answer] = await messages(here, Role.assistant)
+        assert answer.content[0] == ThinkingBlock(thinking="thought 0\n\nthought 1")
         await here.check()
 
 
@@ -373,6 +403,7 @@ class Listening:
     def __init__(self) -> None:
         self.sent: list[list[ModelMessage]] = []
         self.instructions: list[str | None] = []
+        self.hangs = False
 
     async def model(self, history: list[ModelMessage], info: AgentInfo) -> Pieces:
         self.sent.append(list(history))
@@ -384,7 +415,10 @@ class Listening:
         agent = speaking(self.model, **options)
 
         @agent.tool_plain
-        def weather(city: str) -> str:
+        async def weather(city: str) -> str:
+            if self.hangs:
+                self.hangs = False
+                await anyio.sleep_forever()
             return "cold"
 
         return agent
@@ -435,20 +469,20 @@ async def test_an_answer_of_another_agent_and_one_cut_short_come_back_as_text() 
     theirs = OurAgent("theirs", model=ScriptedModel(lambda _: ["from them"], name="them"))
     async with laboratory(mine, theirs) as here:
         await ask(here, "one", agent_id="theirs")
+        listening.hangs = True
         held = await tell(here, "two")
-        await die(here, held, lambda log: sum(isinstance(e, TextDelta) for e in log) >= 2)
+        await die(here, held, ready)
         await here.mailbox.cancel_run(TENANT, held, by="ada")
         listening.sent.clear()
         await ask(here, "three")
-        first = outline(listening.sent[0])
-        assert first[:4] == [
+        assert outline(listening.sent[0]) == [
             "system-prompt: Be kind.",
             "user-prompt: one",
             "text: from them",
             "user-prompt: two",
+            "text: Let me look.",
+            "user-prompt: three",
         ]
-        assert first[4].startswith("text: Let me ")
-        assert first[5:] == ["user-prompt: three"]
         await here.check()
 
 
@@ -713,6 +747,21 @@ async def test_a_rejection_ends_the_run_with_a_text_that_tells_no_secrets() -> N
         await here.check()
 
 
+async def test_retries_of_the_agent_that_are_used_up_end_the_run() -> None:
+    async def model(_: list[ModelMessage], __: AgentInfo) -> Pieces:
+        yield {0: DeltaToolCall(name="again", json_args="{}", tool_call_id="c")}
+
+    agent = speaking(model)
+
+    @agent.tool_plain
+    def again() -> str:
+        raise ModelRetry("once more")
+
+    async with serving(agent) as here:
+        assert await ask(here, "?") == "[model_misbehaved] "
+        await here.check()
+
+
 async def test_what_a_tool_raises_keeps_its_class() -> None:
     agent = Agent(TestModel())
     fate: list[Exception] = [Fault("db_down", "no database", retryable=True)]
@@ -733,6 +782,17 @@ async def test_what_a_tool_raises_keeps_its_class() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "retryable"),
     [
+        (ModelRateLimitError("gpt", "slow down"), "rate_limited", True),
+        (ModelQuotaExceededError("gpt", "pay"), "quota_exceeded", False),
+        (ModelOverloadedError("gpt", "busy"), "overloaded", True),
+        (ModelServerError("gpt", "odd"), "provider_error", True),
+        (ModelTimeoutError("gpt", "late"), "timeout", True),
+        (ModelRequestTimeout("gpt", 5), "timeout", True),
+        (ModelAuthenticationError("gpt", "key"), "unauthorised", False),
+        (ModelNotFoundError("gpt", "none"), "model_not_found", False),
+        (ModelContextWindowExceededError("gpt", "long"), "context_overflow", False),
+        (UnexpectedModelBehavior("odd"), "model_misbehaved", False),
+        (RunTimedOut("late"), "agent_timeout", False),
         (http(429), "provider_error", True),
         (http(400), "bad_request", False),
         (http(500), "provider_error", True),

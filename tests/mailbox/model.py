@@ -1,8 +1,8 @@
 """What must happen to threads, runs and dispatches, kept in dictionaries.
 
-The model has no rules of its own about dispatches and lines: it carries commands to `dispatch.apply`
-and asks `line.line_row`, as `domain` promises that everyone does. What it adds is what the mailbox
-adds: which commands a request comes to, and what their effects mean for runs and unread messages.
+The model has no rules of its own about dispatches and lines: it carries commands to
+`dispatch.apply` and asks `line.line_row`, as everyone should. What it adds is what the mailbox adds:
+which commands a request comes to, and what their effects mean for runs and unread messages.
 A request that is refused raises `Refused` and must have changed nothing.
 """
 
@@ -250,8 +250,11 @@ class Model:
         thread.save()
         return None
 
-    def settle(self, claim: Claim, outcome: Outcome, tokens: int, now: int) -> Effect | None:
-        """End a claim; None when nothing changes. `tokens` are published in the same commit."""
+    def settle(self, claim: Claim, outcome: Outcome, tokens: int | None, now: int) -> Effect | None:
+        """End a claim; None when nothing changes.
+
+        So many tokens are published in the same commit; None: no step is opened by it either.
+        """
         thread, dispatch = self._of(claim)
         if dispatch.settled_by == claim.claim_token:
             return None
@@ -263,7 +266,8 @@ class Model:
             return None
         assert isinstance(dispatch.body, Claimed)
         run = thread.runs[claim.run_id]
-        run.said = (run.said or 0) + tokens
+        if tokens is not None:
+            run.said = (run.said or 0) + tokens
         _carry_out(thread, run, dispatch.body, answer.effect)
         thread.save()
         return answer.effect
@@ -418,9 +422,7 @@ def _claim(thread: ModelThread, dispatch_id: str, claimer: Claimer) -> bool:
     return True
 
 
-def _carry_out(
-    thread: ModelThread, run: ModelRun, body: Claimed, effect: Effect | None
-) -> None:
+def _carry_out(thread: ModelThread, run: ModelRun, body: Claimed, effect: Effect | None) -> None:
     match effect:
         case Effect.complete_run:
             thread.end(run, "natural_end")

@@ -17,9 +17,11 @@ from awaken.domain.agent import AgentSpec, resolution_id
 from awaken.domain.claim import Claim
 from awaken.domain.event import StepStart, TextDelta
 from awaken.domain.message import Message, Role, TextBlock
-from awaken.domain.outcome import Completed, Outcome, StepClose
+from awaken.domain.outcome import Completed, Outcome, StepClose, Suspended
+from awaken.domain.run import Run
 from awaken.domain.submission import Submission
 from awaken.domain.termination import NaturalEnd
+from awaken.domain.ticket import Ticket, WaitingReason
 from awaken.errors import Fault, not_found
 from awaken.mailbox.claim import Claimer, claim_next
 from awaken.mailbox.config import MailboxConfig
@@ -46,8 +48,9 @@ class Speaker:
     """Says four tokens, behind those that were said before; words of the question steer it.
 
     `break:N` fails retryably after N tokens, unless something was said before or the attempt is not
-    the first one. `hang:N` says nothing more after N tokens until `let_go` is set, unless something
-    was said before. `attempts` are those it was asked to make.
+    the first one. `fail:N` fails for good after N tokens. `hang:N` says nothing more after N tokens
+    until `let_go` is set, unless something was said before. `ask` ends the first activation with a
+    question. `attempts` are those it was asked to make.
     """
 
     def __init__(self, store: Store) -> None:
@@ -59,11 +62,14 @@ class Speaker:
     def capabilities(self) -> Capabilities:
         return Capabilities(resumable=True)
 
-    async def run(self, activation: Activation, sink: EventSink, steps: Steps) -> Completed:
+    async def run(
+        self, activation: Activation, sink: EventSink, steps: Steps
+    ) -> Completed | Suspended:
         self.attempts.append(activation.attempt_id)
         words = _question(activation).split()
         fresh = activation.partial.empty
-        message_id = activation.partial.message_id or f"answer-{activation.run.run_id}"
+        run = activation.run
+        message_id = activation.partial.message_id or f"answer-{run.run_id}-{run.activation}"
         if activation.partial.message_id is None:
             await self._say(sink, StepStart(message_id=message_id))
         said = len(activation.partial.text)
@@ -72,12 +78,17 @@ class Speaker:
                 await self.let_go.wait()
             if fresh and activation.attempt == 0 and f"break:{number}" in words:
                 raise Fault("overloaded", "busy", retryable=True)
+            if f"fail:{number}" in words:
+                raise Fault("hopeless", "this fails every time", retryable=False)
             if len("".join(TOKENS[: number + 1])) > said:
                 await self._say(sink, TextDelta(delta=token))
         answer = Message(
             message_id=message_id, role=Role.assistant, content=(TextBlock(text=TEXT),)
         )
         close = StepClose(messages=(answer,))
+        if "ask" in words and run.activation == 1:
+            tickets = (ticket(run),)
+            return Suspended(reason=WaitingReason.tool_permission, tickets=tickets, close=close)
         return Completed(termination=NaturalEnd(), text=TEXT, close=close)
 
     async def _say(self, sink: EventSink, event: StepStart | TextDelta) -> None:
@@ -85,6 +96,21 @@ class Speaker:
         await sink.emit(event)
         if isinstance(self._store, TroubledStore):
             await self._store.wait_quiet()
+
+
+def ticket(run: Run) -> Ticket:
+    """A question about a call."""
+    return Ticket(
+        ticket_id=f"ticket-{run.run_id}",
+        thread_id=run.thread_id,
+        run_id=run.run_id,
+        tool_call_id="call",
+        tool_name="refund",
+        arguments={},
+        arguments_hash="hash",
+        reason=WaitingReason.tool_permission,
+        opened_at=0,
+    )
 
 
 def _question(activation: Activation) -> str:

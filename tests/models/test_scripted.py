@@ -185,7 +185,7 @@ async def test_cut_behind_any_event_and_continued_nothing_is_lost_or_doubled(
 
 
 def folded(events: Iterable[ModelEvent]) -> tuple[Block, ...]:
-    """The blocks of an answer: neighbours of a kind joined, the last signature kept."""
+    """The blocks of an answer: neighbours of a kind joined, a signature ends its block."""
     blocks: list[Block] = []
     for event in events:
         last = blocks[-1] if blocks else None
@@ -198,10 +198,8 @@ def folded(events: Iterable[ModelEvent]) -> tuple[Block, ...]:
                 else:
                     blocks.append(TextBlock(text=text))
             case ReasoningChunk(text=text, signature=signature) if text or signature:
-                if isinstance(last, ThinkingBlock):
-                    blocks[-1] = ThinkingBlock(
-                        thinking=last.thinking + text, signature=signature or last.signature
-                    )
+                if isinstance(last, ThinkingBlock) and last.signature is None:
+                    blocks[-1] = ThinkingBlock(thinking=last.thinking + text, signature=signature)
                 else:
                     blocks.append(ThinkingBlock(thinking=text, signature=signature))
             case _:

@@ -109,6 +109,10 @@ class Answer:
         """Say more text."""
         await self.tell(TextDelta(delta=text))
 
+    async def think(self, text: str) -> None:
+        """Tell more reasoning."""
+        await self.tell(ReasoningDelta(delta=text))
+
     async def tell(self, event: Telling) -> None:
         """Tell readers `event`, and remember what of it will be stored.
 

@@ -69,7 +69,7 @@ class PydanticRunner:
         result = await self._ask(activation, start, listener)
         text = _text(result.output)
         if _unsaid(result, text, by_tool=listener.output_tool):
-            await listener.say_apart(text)
+            await listener.text.begin(text)
         message = kept(result.new_messages(), start.prompt, answer.message_id, self._ids.new())
         return await answer.end(
             _termination(result.response),

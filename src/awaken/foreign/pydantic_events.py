@@ -7,7 +7,7 @@ an answer each call gets an id of its own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -37,23 +37,48 @@ from pydantic_ai.messages import (
 from pydantic_ai.tools import RunContext
 
 from awaken.domain import ledger
-from awaken.domain.event import ReasoningDelta, ToolCallDelta, ToolCallReady, ToolCallStart
+from awaken.domain.event import ToolCallDelta, ToolCallReady, ToolCallStart
 from awaken.domain.ledger import ToolResult
 from awaken.foreign.answer import Answer, done_event
 
 APART = "\n\n"
-"""Stands between texts that the model wrote at different times."""
+"""Stands between texts that the model wrote at different times, and so for reasoning."""
+
+
+class _Voice:
+    """Text or reasoning; what was written at different times is kept apart."""
+
+    def __init__(self, tell: Callable[[str], Awaitable[None]]) -> None:
+        self._tell = tell
+        self._begun = False
+        self._apart = False
+
+    async def begin(self, text: str) -> None:
+        self._apart = self._begun
+        await self.go_on(text)
+
+    async def go_on(self, text: str) -> None:
+        if not text:
+            return
+        if self._apart:
+            await self._tell(APART)
+        self._begun, self._apart = True, False
+        await self._tell(text)
 
 
 class Listener:
-    """The `event_stream_handler` of one attempt."""
+    """The `event_stream_handler` of one attempt.
+
+    `output_tool` says that the output came by a tool, `waiting_tools` which calls were left to
+    somebody else.
+    """
 
     def __init__(self, answer: Answer) -> None:
         self.output_tool = False
         self.waiting_tools: tuple[str, ...] = ()
         self._answer = answer
-        self._said = False
-        self._apart = False
+        self.text = _Voice(answer.say)
+        self._reasoning = _Voice(answer.think)
         self._writing: dict[int, str] = {}  # the calls of the response, by the place of their part
         self._ids: dict[str, str] = {}  # what a call of the model is called here
         self._used: set[str] = set()
@@ -65,11 +90,6 @@ class Listener:
         self._writing.clear()
         async for event in events:
             await self._hear(context, event)
-
-    async def say_apart(self, text: str) -> None:
-        """Say a text that is not the rest of the one before."""
-        self._apart = self._said
-        await self._say(text)
 
     async def _hear(self, context: RunContext[Any], event: AgentStreamEvent) -> None:
         match event:
@@ -98,10 +118,9 @@ class Listener:
     async def _start(self, context: RunContext[Any], index: int, part: ModelResponsePart) -> None:
         match part:
             case TextPart(content=text):
-                self._apart = self._said
-                await self._say(text)
+                await self.text.begin(text)
             case ThinkingPart(content=text):
-                await self._answer.tell(ReasoningDelta(delta=text))
+                await self._reasoning.begin(text)
             case ToolCallPart() if _is_output(context, part.tool_name):
                 pass
             case ToolCallPart() | NativeToolCallPart():
@@ -114,31 +133,22 @@ class Listener:
     async def _grow(self, index: int, delta: ModelResponsePartDelta) -> None:
         match delta:
             case TextPartDelta(content_delta=text):
-                await self._say(text)
+                await self.text.go_on(text)
             case ThinkingPartDelta(content_delta=str(text)):
-                await self._answer.tell(ReasoningDelta(delta=text))
+                await self._reasoning.go_on(text)
             case ToolCallPartDelta(args_delta=str(text)) if text and index in self._writing:
                 await self._answer.tell(ToolCallDelta(id=self._writing[index], args_delta=text))
             case _:
                 pass
 
-    async def _say(self, text: str) -> None:
-        if not text:
-            return
-        if self._apart:
-            await self._answer.say(APART)
-        self._said, self._apart = True, False
-        await self._answer.say(text)
-
     # --- tool calls
 
-    async def _start_call(self, index: int, part: BaseToolCallPart) -> str:
+    async def _start_call(self, index: int, part: BaseToolCallPart) -> None:
         call_id = self._ids[part.tool_call_id] = self._new_id(part.tool_call_id)
         self._writing[index] = call_id
         await self._answer.tell(ToolCallStart(id=call_id, name=part.tool_name))
         if isinstance(part.args, str) and part.args:
             await self._answer.tell(ToolCallDelta(id=call_id, args_delta=part.args))
-        return call_id
 
     def _new_id(self, wanted: str) -> str:
         call_id, count = wanted, 1

@@ -78,7 +78,8 @@ async def decide(tx: Transaction, tenant: str, verdict: Verdict) -> Decided:
     if isinstance(answer, TicketRefused):
         raise _refusal(ticket, answer.code)
     if answer is ticket:
-        return Decided(ticket=ticket, resumed=run.status is not RunStatus.waiting)
+        still_open = await tx.open_tickets(tenant, run.run_id)
+        return Decided(ticket=ticket, resumed=not still_open)
     if run.status is not RunStatus.waiting:
         raise _refusal(ticket, "ticket_closed")
     return await _close(unit, run, answer, verdict)
@@ -127,7 +128,7 @@ async def _close(unit: ThreadUnit, run: Run, ticket: Ticket, verdict: Verdict) -
     run = _edit_arguments(run, ticket)
     resumed = not await tx.open_tickets(run.tenant, run.run_id)
     if resumed:
-        run = _resume(unit, run, verdict)
+        run = await _resume(unit, run, verdict)
     tx.put_run(replace(run, updated_at=unit.now))
     await unit.save()
     return Decided(ticket=ticket, resumed=resumed)
@@ -145,8 +146,9 @@ def _edit_arguments(run: Run, ticket: Ticket) -> Run:
     return replace(run, plan=run.plan.with_call(replace(call, edited=payload["arguments"])))
 
 
-def _resume(unit: ThreadUnit, run: Run, verdict: Verdict) -> Run:
+async def _resume(unit: ThreadUnit, run: Run, verdict: Verdict) -> Run:
     """Put the run's next delivery before everything else of its thread."""
+    before = await unit.tx.dispatch(run.tenant, run.dispatch_id or "")
     dispatch = Dispatch(
         tenant=run.tenant,
         dispatch_id=verdict.dispatch_id,
@@ -161,6 +163,7 @@ def _resume(unit: ThreadUnit, run: Run, verdict: Verdict) -> Run:
         body=Queued(available_at=unit.now),
         priority=RESUME_PRIORITY,
         max_attempts=verdict.max_attempts,
+        life_expiries=before.life_expiries if before else 0,
     )
     unit.enqueue(dispatch, in_front=True)
     unit.emit(run.run_id, RunQueued(dispatch_id=dispatch.dispatch_id, reason="resume"))

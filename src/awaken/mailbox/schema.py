@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import msgspec
 
 from awaken.domain.ticket import ResumeMode, Ticket
@@ -14,8 +15,6 @@ def check_answer(schema: dict[str, Any] | None, answer: Any) -> str | None:
     """None when `answer` fits `schema`, else why not, with the place named."""
     if schema is None:
         return None
-    import jsonschema  # here: it costs a tenth of a second, and most servers never need it
-
     validator = jsonschema.Draft202012Validator(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(answer))
     if error is None:

@@ -89,7 +89,7 @@ async def submit(tx: Transaction, order: Order) -> Submitted:
     tx.put_resolution(sub.tenant, order.resolution_id, order.spec)
     tx.put_run(run)
     claim = None
-    if order.claimer is not None:
+    if order.claimer is not None and await unit.goes_next(dispatch):
         claim = await claim_in(unit, run, dispatch, order.claimer, just_staged=True)
     if claim is None:
         ids = tuple(message.message_id for message in fresh)

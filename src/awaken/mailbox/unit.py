@@ -122,6 +122,13 @@ class ThreadUnit:
         self.head = replace(self.head, pending_revision=self.head.pending_revision + 1)
         return self.head.pending_revision
 
+    async def goes_next(self, dispatch: Dispatch) -> bool:
+        """Whether no other queued dispatch of the thread goes before this one."""
+        if self.head.queued_count == 1:
+            return True
+        row = await self._line_row()
+        return row is not None and row.dispatch_id == dispatch.dispatch_id
+
     async def save(self) -> None:
         """Write everything the unit holds."""
         for index, (run_id, events) in enumerate(self._groups):

@@ -97,16 +97,17 @@ class ScriptedModel:
 class _Published:
     """What readers have of the answer, taken away from the front of the script until none is left.
 
-    Reasoning alone does not count: whoever has no text starts again. Only the signature at the very
-    end is compared: a fold keeps the last one of a block, so those further in may be older than it.
+    Reasoning alone does not count: whoever has no text starts again. Signatures are counted, not
+    compared: each ends a block, so as many of the script's were published as blocks have one.
     """
 
     def __init__(self, partial: Partial) -> None:
         blocks = partial.blocks if partial.text else ()
         self._parts = [part for part in map(_part, blocks) if part[1]]
         self._taken = 0
-        last = blocks[-1] if blocks else None
-        self._signature = last.signature if isinstance(last, ThinkingBlock) else None
+        self._signatures = sum(
+            isinstance(block, ThinkingBlock) and block.signature is not None for block in blocks
+        )
 
     @property
     def over(self) -> bool:
@@ -115,7 +116,7 @@ class _Published:
 
     def behind(self, event: ModelEvent) -> ModelEvent | None:
         """What of `event` is new, None if nothing is."""
-        if not self._parts and self._signature is None:
+        if not self._parts and not self._signatures:
             return event
         fresh: ModelEvent | None
         match event:
@@ -124,16 +125,15 @@ class _Published:
                 fresh = TextChunk(text=tail) if tail else None
             case ReasoningChunk(text=text, signature=signature):
                 tail = self._take(ReasoningChunk, text)
-                known = self._parts or signature == self._signature
-                signature = None if known else signature
+                if signature is not None and self._signatures:
+                    self._signatures -= 1
+                    signature = None
                 fresh = ReasoningChunk(text=tail, signature=signature)
                 fresh = fresh if tail or signature else None
             case _ if self._parts:
                 raise _mismatch()
             case _:
                 fresh = event
-        if fresh is not None:
-            self._signature = None
         return fresh
 
     def end(self) -> None:

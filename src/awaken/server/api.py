@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -10,7 +9,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
 
 from awaken.errors import AwakenError, RequestError
 from awaken.protocols.native.decode import refused
@@ -18,16 +16,20 @@ from awaken.protocols.native.http import mailbox, runs, threads, tickets
 from awaken.protocols.native.http.asgi import (
     error_body,
     error_headers,
-    method_not_allowed,
     route_not_found,
-    route_path,
 )
-from awaken.protocols.native.http.streams import find_stream_route
-from awaken.server import system
+from awaken.server import page, system
 from awaken.server.front import internal
 from awaken.server.openapi import describe
 
-ROUTERS: Final = (runs.router, threads.router, tickets.router, mailbox.router, system.router)
+ROUTERS: Final = (
+    runs.router,
+    threads.router,
+    tickets.router,
+    mailbox.router,
+    system.router,
+    page.router,
+)
 
 
 def make_api(version: str) -> FastAPI:
@@ -65,10 +67,8 @@ def _below_source(problem: Any) -> dict[str, Any]:
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 404:
+    if error.status_code in (404, 405):  # the policy knows of routes that the routers do not
         return _answer(route_not_found())
-    if error.status_code == 405:
-        return _answer(method_not_allowed(request.method, _methods_here(request)))
     code = "bad_request" if error.status_code < 500 else "internal"
     return _answer(RequestError(code, str(error.detail), status=error.status_code))
 
@@ -76,16 +76,3 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
 async def _refuse_unexpected(request: Request, error: Exception) -> Response:
     """The stack goes to the log (the front writes it), nothing of it to the client (I11)."""
     return _answer(internal())
-
-
-def _methods_here(request: Request) -> set[str]:
-    """All methods of the path: the framework tells those of one route only."""
-    methods: set[str] = set()
-    for route in chain.from_iterable(router.routes for router in ROUTERS):
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            methods |= set(getattr(route, "methods", None) or ())
-    stream = find_stream_route(route_path(request.scope))
-    if stream is not None:
-        methods |= stream[0].methods
-    return methods | {"HEAD"} if "GET" in methods else methods

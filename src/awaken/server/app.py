@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from awaken import __version__
@@ -14,6 +15,7 @@ from awaken.protocols.native.http.services import Services
 from awaken.registry.registry import Registry
 from awaken.registry.specs import AgentInCode
 from awaken.server.api import make_api
+from awaken.server.auth.setup import make_security
 from awaken.server.front import Front
 from awaken.server.lifespan import drain, running
 from awaken.server.metrics import Metrics
@@ -36,7 +38,8 @@ class App:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._http = Front(make_api(__version__), lambda: self.services, metrics)
+        self._security = make_security(settings, clock)
+        self._http = Front(make_api(__version__), lambda: self.services, metrics, self._security)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -64,7 +67,9 @@ class App:
         try:
             async with running(
                 self.registry, self.settings, self._clock, self._ids, self._metrics
-            ) as self.services:
+            ) as services:
+                services.store.listen(self._security.accounts.hear)
+                self.services = replace(services, quota=self._security.accounts)
                 yield
         finally:
             self.services = None
@@ -95,7 +100,7 @@ def create_app(
 
     Raises:
         AgentError: an agent cannot be served as it is written.
-        SettingsError: a setting of the process is wrong.
+        SettingsError: a setting is wrong, or a key.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
     registry = Registry(agents, clock=clock, ids=ids)

@@ -85,6 +85,34 @@ def serve(
     _serve(target, settings)
 
 
+@cli.command()
+def chat(
+    agent: Annotated[str | None, typer.Argument(metavar="[AGENT]", help="Whom to talk to.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The server. (default: the one of the settings)")
+    ] = None,
+    thread: Annotated[
+        str | None, typer.Option(help="The conversation to go on with; without one, a new one.")
+    ] = None,
+) -> None:
+    """Talk to an agent of a running server."""
+    from awaken.server.chat import chat as talk
+
+    raise typer.Exit(talk(url or _server_url(), agent, thread))
+
+
+def _server_url() -> str:
+    """Where a server with the settings of this directory listens."""
+    from awaken.server.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(os.environ, Path.cwd())
+    except SettingsError as error:
+        _fail(str(error))
+    host = settings.host.strip("[]")
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
 def _serve(target: str | None, settings: Settings) -> None:
     from awaken.errors import StoreFault
     from awaken.registry.specs import AgentError

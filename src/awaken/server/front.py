@@ -1,7 +1,8 @@
 """Before everything: who is answered, which routes are streams, how large a body may be.
 
-Event streams must not pass through FastAPI: its routing alone costs more memory than a whole idle
-stream. So the front hands a request to a streaming route, or, with its body read, to the JSON API.
+Whoever may not pass is refused here, for all routes alike (`auth/gate.py`). Event streams must not
+pass through FastAPI: its routing alone costs more memory than a whole idle stream. So the front
+hands a request to a streaming route, or, with its body read, to the JSON API.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from awaken.protocols.native.http.asgi import (
     Send,
     check_content_type,
     has_body,
-    method_not_allowed,
     read_body,
     replayed,
     route_path,
@@ -28,9 +28,11 @@ from awaken.protocols.native.http.asgi import (
 )
 from awaken.protocols.native.http.services import SCOPE_KEY, Services
 from awaken.protocols.native.http.streams import StreamRoute, find_stream_route
-from awaken.server.measure import ROUTE_KEY, Request
+from awaken.server.auth.errors import Challenge
+from awaken.server.auth.gate import check_size
+from awaken.server.auth.setup import Security
+from awaken.server.measure import Request
 from awaken.server.metrics import Metrics
-from awaken.server.security import check_caller
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +41,22 @@ class Front:
     """The ASGI application before the JSON API."""
 
     def __init__(
-        self, api: ASGIApp, services: Callable[[], Services | None], metrics: Metrics
+        self,
+        api: ASGIApp,
+        services: Callable[[], Services | None],
+        metrics: Metrics,
+        security: Security,
     ) -> None:
         self._api = api
         self._services = services
         self._metrics = metrics
+        self._security = security
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        send = self._security.cors.answering(scope, send)
         with Request(scope, send, self._metrics) as request:
             try:
-                found = self._admit(scope)
-                if found is None:
-                    await self._call_api(scope, receive, request.send)
-                else:
-                    route, identifier = found
-                    await route.endpoint(scope, receive, request.send, identifier)
+                await self._answer(scope, receive, request.send)
             except ClientGone:
                 return
             except AwakenError as error:
@@ -62,21 +65,29 @@ class Front:
                 log.exception("request failed", extra={"path": scope["path"]})
                 await _refuse(request, internal())
 
-    def _admit(self, scope: Scope) -> tuple[StreamRoute, str] | None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        cors = self._security.cors
+        check_size(scope)
+        cors.check(scope)
+        if cors.is_preflight(scope):
+            await cors.answer_preflight(send)
+            return
+        found = await self._admit(scope)
+        if found is None:
+            await self._call_api(scope, receive, send)
+        else:
+            route, identifier = found
+            await route.endpoint(scope, receive, send, identifier)
+
+    async def _admit(self, scope: Scope) -> tuple[StreamRoute, str] | None:
         """The streaming route of a request that may pass, or None when it is for the API."""
-        check_caller(scope)
         services = self._services()
         if services is None:
             raise _not_running()
         scope[SCOPE_KEY] = services
+        await self._security.gate.admit(scope)
         found = find_stream_route(route_path(scope))
-        if found is None or scope["method"] in found[0].left_to_api:
-            return None
-        route, _ = found
-        scope[ROUTE_KEY] = route.pattern
-        if scope["method"] not in route.methods:
-            raise method_not_allowed(scope["method"], route.methods | route.left_to_api)
-        return found
+        return None if found is None or scope["method"] in found[0].left_to_api else found
 
     async def _call_api(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Ids stay percent-encoded until their route decodes them: one with a `/` is one segment.
@@ -98,8 +109,10 @@ class Front:
 
 async def _refuse(request: Request, error: AwakenError) -> None:
     """Answer with a refusal, unless the answer has begun: then no other status can be sent."""
-    if request.status is None:
-        await send_error(request.send, error)
+    if request.status is not None:
+        return
+    challenges = [("www-authenticate", error.challenge)] if isinstance(error, Challenge) else []
+    await send_error(request.send, error, challenges)
 
 
 def _without_body(send: Send) -> Send:

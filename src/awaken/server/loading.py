@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import importlib.util
 import os
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from awaken.agent import foreign_agent
+from awaken.foreign.find import is_pydantic_agent
 from awaken.registry.specs import AgentInCode
 
 CONVENTION: Final = "agents"
@@ -36,9 +39,10 @@ def load_agents(target: str) -> list[AgentInCode]:
         found = getattr(module, attribute, None)
         if found is None:
             raise LoadError(f"{name} has no {attribute!r}; it has: {_agents_by_name(module)}")
+        agents = _as_agents(found, attribute)
     else:
-        found = getattr(module, CONVENTION, None) or _agents_of(module)
-    agents = _as_agents(found)
+        found = getattr(module, CONVENTION, None)
+        agents = _as_agents(found, CONVENTION) if found else _agents_of(module)
     if not agents:
         raise LoadError(
             f"there are no agents in {target}: define one at the top of the module, "
@@ -79,16 +83,31 @@ def _trouble(name: str, error: Exception) -> str:
     return f"{name} cannot be imported: {type(error).__name__}: {error}{place}"
 
 
-def _as_agents(found: Any) -> list[AgentInCode]:
-    if _is_agent(found):
-        return [found]
+def _as_agents(found: Any, name: str) -> list[AgentInCode]:
+    """What stands under `name`; a generator function is an agent only where it is named."""
+    if _is_agent(found) or inspect.isasyncgenfunction(found):
+        return [_served(name, found)]
     if isinstance(found, Iterable) and not isinstance(found, str | bytes):
-        return [each for each in found if _is_agent(each)]
+        return [
+            _served(_name(each, f"{name}-{n}"), each)
+            for n, each in enumerate(found, 1)
+            if _is_agent(each)
+        ]
     return []
 
 
-def _agents_of(module: ModuleType) -> list[Any]:
-    return [value for value in vars(module).values() if _is_agent(value)]
+def _name(value: Any, otherwise: str) -> str:
+    """The name of an agent in a list; ours have one of their own."""
+    return getattr(value, "name", None) or otherwise
+
+
+def _served(name: str, value: Any) -> AgentInCode:
+    bare = is_pydantic_agent(value) or inspect.isasyncgenfunction(value)
+    return foreign_agent(name, value) if bare else value
+
+
+def _agents_of(module: ModuleType) -> list[AgentInCode]:
+    return [_served(name, value) for name, value in vars(module).items() if _is_agent(value)]
 
 
 def _agents_by_name(module: ModuleType) -> str:
@@ -100,4 +119,6 @@ def _is_agent(value: object) -> bool:
     """Whether `value` is an `AgentInCode`; a class is not, though its instances may be."""
     if isinstance(value, type):
         return False
+    if is_pydantic_agent(value):
+        return True
     return all(hasattr(value, name) for name in ("spec", "models", "make_runner"))

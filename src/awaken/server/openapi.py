@@ -9,10 +9,12 @@ from fastapi.openapi.utils import get_openapi
 
 from awaken.protocols.native.encode import FIELDS
 from awaken.protocols.native.http.streams import JOIN_RUN, JOIN_THREAD, START_RUN
+from awaken.server.auth.policy import ROUTES, Rights
 
 _ABOUT: Final = (
     "Every run is durable and every stream resumes. Refusals have one shape, "
-    '`{"error": {"code", "message", "details"?}}`. Times are epoch milliseconds.'
+    '`{"error": {"code", "message", "details"?}}`. Times are epoch milliseconds. Where keys are '
+    "configured, each operation names the scopes of which one is needed."
 )
 _ENDS: Final = (
     "A stream that ends without its last chunk is unfinished: reconnect with the last id. When the "
@@ -31,8 +33,18 @@ def describe(api: FastAPI) -> dict[str, Any]:
         paths.setdefault(JOIN_RUN.pattern, {})["get"] = _JOIN_RUN
         paths.setdefault(JOIN_THREAD.pattern, {})["get"] = _JOIN_THREAD
         document["components"]["schemas"]["StreamEntry"] = _ENTRY
+        document["components"]["securitySchemes"] = _SCHEMES
+        for path, operations in paths.items():
+            for method, operation in operations.items():
+                _secure(operation, ROUTES.get(path, {}).get(method.upper()))
         api.openapi_schema = document
     return api.openapi_schema
+
+
+def _secure(operation: dict[str, Any], rights: Rights) -> None:
+    """Say what opens the operation; nothing is asked where there are no `rights`."""
+    names = sorted(rights or ())
+    operation["security"] = [{scheme: names} for scheme in _SCHEMES] if names else []
 
 
 def _parameter(name: str, place: str, text: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +83,19 @@ def _stream(text: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
     return answer | ({"headers": headers} if headers else {})
 
 
+_SCHEMES: Final = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a token (JWT) of the configured issuer.",
+    },
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "An API key.",
+    },
+}
 _INTEGER: Final = {"type": "integer", "minimum": 0}
 _AFTER: Final = _parameter("after", "query", "Only entries after this one.", _INTEGER)
 _LAST_ID: Final = _parameter(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, Final, TextIO, assert_never
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -78,6 +78,10 @@ class Screen:
             self._open = None
             self._print("", "", "\n")
 
+    def leave_prompt(self) -> None:
+        """A prompt was not answered: what comes next begins a line."""
+        self._print("", "", "\n")
+
     def _piece(self, kind: str, text: str, style: str) -> None:
         if self._open != kind:
             self.end_line()
@@ -87,7 +91,7 @@ class Screen:
         self._said = True
 
     def _print(self, text: str, style: str, end: str) -> None:
-        self._console.print(Text(text, style=style, end=end), end="")
+        self._console.print(Text(text, style=style), end=end)
 
     # --- events
 
@@ -178,10 +182,7 @@ class Lines:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self.interactive = sys.stdin.isatty()
-        if self.interactive:
-            with suppress(ImportError):  # not on every system
-                import readline  # noqa: F401  (gives `input` its line editing)
+        self._terminal = sys.stdin.isatty()
 
     def read(self, prompt: str, suggestion: str = "") -> str | None:
         """The next line, without its end; None when there are no more.
@@ -190,11 +191,29 @@ class Lines:
             KeyboardInterrupt: Ctrl-C.
         """
         self._screen.end_line()
-        if not self.interactive:
+        if not self._terminal:
             line = sys.stdin.readline()
             return line.rstrip("\r\n") if line else None
-        with _suggested(suggestion):
+        with _line_editing(suggestion):
             try:
                 return input(prompt)
-            except EOFError:
+            except (EOFError, KeyboardInterrupt) as end:
+                self._screen.leave_prompt()
+                if isinstance(end, KeyboardInterrupt):
+                    raise
                 return None
+
+
+@contextmanager
+def _line_editing(suggestion: str) -> Iterator[None]:
+    """Let `input` edit its line, which begins as `suggestion`; not every system can."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    readline.set_startup_hook(lambda: readline.insert_text(suggestion))
+    try:
+        yield
+    finally:
+        readline.set_startup_hook()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from awaken.errors import RequestError
 from awaken.protocols.native.http.asgi import Scope, header
-from awaken.server.settings import is_loopback
+from awaken.server.security_settings import is_loopback
 
 
 def check_caller(scope: Scope) -> None:

@@ -21,6 +21,7 @@ import anyio
 import uvicorn
 
 from awaken.server.app import App
+from awaken.server.security_redaction import known_secrets, protect
 from awaken.server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ def run(app: App, bound: socket.socket, announce: Callable[[], None]) -> None:
         SettingsError, StoreFault: the store cannot be opened.
         AddressError: another process was faster to listen.
     """
+    for handler in logging.getLogger().handlers:
+        protect(handler, known_secrets(app.settings, os.environ))
     loop = {"use_uvloop": sys.platform != "win32"}
     anyio.run(_serve, app, bound, announce, backend_options=loop)
 
@@ -81,6 +84,7 @@ def run(app: App, bound: socket.socket, announce: Callable[[], None]) -> None:
 async def _serve(app: App, bound: socket.socket, announce: Callable[[], None]) -> None:
     config = uvicorn.Config(
         app,
+        http=http_protocol(),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -95,6 +99,15 @@ async def _serve(app: App, bound: socket.socket, announce: Callable[[], None]) -
         tasks.start_soon(_obey_signals, app, server)
         await server.serve(sockets=[bound])
         tasks.cancel_scope.cancel()
+
+
+def http_protocol() -> Any:
+    """The implementation of HTTP; without httptools it is one that has such limits itself."""
+    if sys.platform == "win32":
+        return "h11"
+    from awaken.server.security_http import LimitedHttp
+
+    return LimitedHttp
 
 
 class EmbeddedServer(uvicorn.Server):

@@ -7,19 +7,20 @@ The page `docs/settings.md` is made from this class by `settings_page`.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import logging
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
+
+from awaken.server.security_settings import PREFIX, SecuritySettings, Texts, is_loopback
 
 log = logging.getLogger(__name__)
 
-PREFIX: Final = "AWAKEN_"
 FILE_NAME: Final = "awaken.toml"
 
 _HOUR_MS = 3_600_000
@@ -29,15 +30,12 @@ class SettingsError(ValueError):
     """The server cannot start with these settings; the text says which, and what was expected."""
 
 
-class Settings(BaseModel):
+class Settings(SecuritySettings):
     """What can be set. Times are in the unit of their name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on. There are no keys yet, so only a loopback address is "
-        "allowed.",
+        description="Address to listen on; without keys, a loopback address.",
     )
     port: int = Field(default=8080, ge=0, le=65535, description="Port; 0 takes a free one.")
     data_dir: Path = Field(
@@ -45,6 +43,7 @@ class Settings(BaseModel):
     )
     store: str | None = Field(
         default=None,
+        repr=False,  # it may hold a password
         description="`sqlite:///path` or `sqlite://:memory:`; without one, the file `awaken.db` in "
         "the data directory.",
     )
@@ -128,16 +127,6 @@ class Settings(BaseModel):
         "over.",
     )
 
-    @field_validator("host")
-    @classmethod
-    def _only_loopback(cls, host: str) -> str:
-        if not is_loopback(host):
-            raise ValueError(
-                "expected a loopback address such as 127.0.0.1: without keys, whoever reaches the "
-                "server can use it. Let a proxy that authenticates stand before it"
-            )
-        return host
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.lease_renewal_ms * 2 > self.lease_ms:
@@ -147,20 +136,29 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _safe_to_reach(self) -> Self:
+        """Without keys whoever reaches the server can use it, so only this machine may."""
+        if self.has_keys:
+            return self
+        if not is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST: expected a loopback address such as 127.0.0.1, got {self.host!r}: "
+                f"without keys, whoever reaches the server can use it. Set {PREFIX}API_KEYS or "
+                f"{PREFIX}KEYS_FILE (docs/security.md)"
+            )
+        for origin in self.cors_origins:
+            if not is_loopback(urlsplit(origin).hostname or ""):
+                raise ValueError(
+                    f"{PREFIX}CORS_ORIGINS: expected pages of this machine, got {origin!r}: "
+                    f"without keys, any page there could use the server"
+                )
+        return self
+
     @property
     def store_url(self) -> str:
         """The store's address, with its default."""
         return self.store or f"sqlite:///{self.data_dir / 'awaken.db'}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (no port) is this machine and nothing else."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
-    except ValueError:
-        return False
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -223,10 +221,13 @@ def _told(problem: Any) -> str:
     if not problem["loc"]:
         return str(problem["msg"]).removeprefix("Value error, ")
     key = str(problem["loc"][0])
+    field = Settings.model_fields[key]
     if problem["type"] == "value_error":
         expected = str(problem["msg"]).removeprefix("Value error, ")
     else:
-        expected = f"expected {kind_of(Settings.model_fields[key])}"
+        expected = f"expected {kind_of(field)}"
+    if not field.repr or field.annotation == SecretStr | None:
+        return f"{PREFIX}{key.upper()}: {expected}"  # what it is may be a secret
     return f"{PREFIX}{key.upper()}: {expected}, got {str(problem['input'])[:100]!r}"
 
 
@@ -242,6 +243,9 @@ def kind_of(field: FieldInfo) -> str:
         float: "a number",
         bool: "`true` or `false`",
         Path: "a path",
+        Path | None: "a path",
+        Texts: "texts, separated by commas",
+        tuple[str, ...]: "texts, separated by commas",
     }
     name = names.get(field.annotation, "a text")
     low = next((m.ge for m in field.metadata if getattr(m, "ge", None) is not None), None)
@@ -255,15 +259,22 @@ def settings_page() -> str:
     """The text of `docs/settings.md`."""
     rows = [
         f"| `{PREFIX}{key.upper()}` | {_default(field)} | {kind_of(field)} | {field.description} |"
-        for key, field in Settings.model_fields.items()
+        for key, field in sorted(Settings.model_fields.items(), key=_is_security)
     ]
     return "\n".join([*_PAGE_HEAD, *rows, ""])
 
 
+def _is_security(item: tuple[str, FieldInfo]) -> bool:
+    """What everybody sets comes first."""
+    return item[0] in SecuritySettings.model_fields
+
+
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None:
+    if value is None or value == ():
         return ""
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -1,19 +1,16 @@
-"""What is running: health, metrics, agents, capabilities, and a start page for people."""
+"""What is running: health, metrics, agents, capabilities. The page for people is `page`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import anyio
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import JSONResponse
 
 from awaken.errors import StoreFault
 from awaken.protocols.native.http.params import ERRORS
 from awaken.protocols.native.http.services import Asking, Served, Services
 from awaken.server.metrics import CONTENT_TYPE, METRICS_KEY, Metrics
-from awaken.server.page import start_page
 
 router = APIRouter(tags=["system"], responses=ERRORS)
 
@@ -146,11 +143,3 @@ async def read_system_info(request: Request, services: Served) -> SystemInfo:
         uptime_seconds=int(services.clock.monotonic() - services.started_at),
         draining=statistics.draining,
     )
-
-
-@router.get("/", response_class=HTMLResponse, include_in_schema=False)
-async def read_start_page(request: Request, services: Served, caller: Asking) -> Response:
-    """What is running, and how to talk to it."""
-    agents: list[Any] = list(services.resolver.agents(caller.tenant))
-    base = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
-    return HTMLResponse(start_page(request.app.version, base, agents))

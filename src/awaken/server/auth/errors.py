@@ -9,8 +9,14 @@ from awaken.errors import Refusal, RequestError
 REALM = 'Bearer realm="awaken"'
 
 
-class Unauthorized(RequestError):
-    """401: the caller did not show who it is. `challenge` is the `www-authenticate` header."""
+class Challenge(RequestError):
+    """A refusal that says in `challenge`, the `www-authenticate` header, what would help."""
+
+    challenge: str
+
+
+class Unauthorized(Challenge):
+    """401: the caller did not show who it is."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message, status=401)
@@ -18,7 +24,7 @@ class Unauthorized(RequestError):
         self.challenge = REALM if known else f'{REALM}, error="invalid_token"'
 
 
-class InsufficientScope(RequestError):
+class InsufficientScope(Challenge):
     """403: the caller is known, and may not do this."""
 
     def __init__(self, needed: Iterable[str]) -> None:

@@ -25,12 +25,6 @@ log = logging.getLogger(__name__)
 STALE_SECONDS: Final = 3600.0
 PAUSE_SECONDS: Final = 30.0
 MAX_JWKS: Final = 100
-ALGORITHMS: Final[tuple[str, ...]] = (
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "EdDSA"),
-)
-"""What may be allowed: signatures by a private key. With a shared secret, who checks could sign."""
-
 Load = Callable[[], Awaitable[bytes]]
 
 

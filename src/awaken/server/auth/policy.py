@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from awaken.protocols.native.http.identity import Right
 
-OPEN: Final[frozenset[Right]] = frozenset()
+OPEN: Final = None
 """Answered to everyone: nothing is asked of the caller."""
 READ: Final = frozenset({Right.invoke, Right.approve})
 INVOKE: Final = frozenset({Right.invoke})
@@ -24,12 +24,18 @@ ADMIN: Final = frozenset({Right.admin})
 ANY: Final = frozenset(Right)
 """Any of these opens a route; a key has at least one."""
 
-ROUTES: Final[Mapping[str, Mapping[str, frozenset[Right]]]] = {
+Rights = frozenset[Right] | None
+Routes = Mapping[str, Mapping[str, Rights]]
+
+ROUTES: Final[Routes] = {
     "/health": {"GET": OPEN},
     "/health/live": {"GET": OPEN},
     "/health/ready": {"GET": OPEN},
+    # the page, where people enter their key: static files, the same for everyone
+    "/": {"GET": OPEN},
+    "/page/{digest}/{name}": {"GET": OPEN},
+    "/page/{digest}/{folder}/{name}": {"GET": OPEN},
     # what describes the server, the same for everyone
-    "/": {"GET": ANY},
     "/docs": {"GET": ANY},
     "/docs/oauth2-redirect": {"GET": ANY},
     "/redoc": {"GET": ANY},
@@ -73,7 +79,7 @@ class Match(NamedTuple):
     """A route that a request means; `parameters` are decoded."""
 
     pattern: str
-    rights: frozenset[Right]
+    rights: Rights
     parameters: Mapping[str, str]
 
 
@@ -86,13 +92,13 @@ class _Node:
         self.children: dict[str, _Node] = {}
         self.parameter: _Node | None = None
         self.pattern = ""
-        self.methods: Mapping[str, frozenset[Right]] = {}
+        self.methods: Mapping[str, Rights] = {}
 
 
 class Policy:
     """Looks requests up in a table of routes."""
 
-    def __init__(self, routes: Mapping[str, Mapping[str, frozenset[Right]]] = ROUTES) -> None:
+    def __init__(self, routes: Routes = ROUTES) -> None:
         self._root = _Node()
         for pattern, methods in routes.items():
             node = self._root

@@ -18,7 +18,7 @@ export class Run {
     this.activation = 0;
     this.attempt = 1;
     this.termination = null;
-    this.startedAt = this.finishedAt = null;
+    this.firstAt = this.startedAt = this.finishedAt = null;
     this.queued = false;
     this.tokens = { input: 0, output: 0 };
     this.items = [];
@@ -28,6 +28,7 @@ export class Run {
   }
 
   apply(entry) {
+    this.firstAt ??= entry.at;
     HANDLERS[entry.event.event_type]?.(this, entry.event, entry);
     touch(this);
   }
@@ -47,8 +48,12 @@ export class Run {
     this.items.splice(ended ? this.items.length - 1 : this.items.length, 0, item);
   }
 
-  note(type, entry, more = {}) {
-    this.push({ kind: 'note', key: `note-${entry.seq}`, rev: 0, type, at: entry.at, ...more });
+  /** Something that happened beside what was said: within the open step, or between steps. */
+  note(what, entry, more = {}) {
+    const note = { kind: 'note', type: 'note', key: `note-${entry.seq}`, rev: 0, what, at: entry.at, ...more };
+    if (!this.open) return this.push(note);
+    this.open.parts.push(note);
+    return touch(this.open);
   }
 
   /** What the server knows of the run, for what the events at hand do not tell. */
@@ -183,6 +188,7 @@ function callOf(run, id, name, entry) {
       tickets: [],
       readyAt: null,
       doneAt: null,
+      dropped: false,
     };
     run.calls.set(id, call);
   }
@@ -236,6 +242,12 @@ function closeStep(run) {
 function finish(run, termination) {
   run.termination = termination;
   closeStep(run);
+  for (const call of run.calls.values()) {
+    if (call.outcome === 'succeeded' || call.outcome === 'failed') continue;
+    call.dropped = true;
+    touch(call);
+    if (call.step) touch(call.step);
+  }
   if (run.items.at(-1)?.kind === 'end') return;
   run.push({ kind: 'end', key: 'end', rev: 0, termination, at: run.finishedAt });
 }

@@ -1,7 +1,7 @@
 /** Small things that many views show. */
 
 import { h, setText } from '../lib/dom.js';
-import { ago, brief, json, moment, plain, shortId } from '../lib/format.js';
+import { ago, json, moment, plain, shortId } from '../lib/format.js';
 import { icon } from '../lib/icons.js';
 
 const HUES = {
@@ -19,6 +19,9 @@ const HUES = {
   answered: 'good',
   denied: 'bad',
   expired: 'quiet',
+  'takes work': 'good',
+  draining: 'asks',
+  'being written': 'busy',
 };
 
 const WORDS = { created: 'queued', natural_end: 'done', behavior_requested: 'done', error: 'failed' };
@@ -137,5 +140,3 @@ export function copyable(text) {
   }
   return h('div', { class: 'copyable' }, h('pre', { tabindex: 0 }, h('code', {}, text)), pressed);
 }
-
-export { brief };

@@ -5,7 +5,7 @@
 
 import { h, refill, setText } from '../lib/dom.js';
 import { json, plain } from '../lib/format.js';
-import { isObject, problems, resolve, told, typeOf } from '../lib/schema.js';
+import { isObject, problems, resolve, told } from '../lib/schema.js';
 
 let made = 0;
 const newName = () => `field-${(made += 1)}`;
@@ -183,5 +183,3 @@ function skeleton(schema) {
   const names = Object.keys(at.properties ?? {}).filter((name) => at.required?.includes(name));
   return Object.fromEntries(names.map((name) => [name, skeleton(at.properties[name])]));
 }
-
-export { typeOf };
