@@ -83,7 +83,8 @@ def describe(directory: Path) -> Machine:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
         cpu=_cpu(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        # What follows the first dash names whoever built the kernel.
+        system=f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         file_system=_file_system(directory),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         sqlite=sqlite3.sqlite_version,

@@ -5,11 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from awaken.server.metrics import with_metrics_table
 from awaken.server.settings import settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-PAGES = {"settings.md": settings_page}
+
+def observability_page() -> str:
+    """The page as it is, with the table of metrics as it should be."""
+    return with_metrics_table((DOCS / "observability.md").read_text(encoding="utf-8"))
+
+
+PAGES = {"settings.md": settings_page, "observability.md": observability_page}
 
 
 def main(arguments: list[str]) -> int:

@@ -53,6 +53,7 @@ async def measure(rig: Rig) -> AsyncGenerator[Values]:
                 "first_token_p99_ms": percentile(first, 99),
                 "run_p50_ms": percentile(whole, 50),
             }
+            syncs = {}  # counted once, told once
 
 
 async def _run(connection: Connection) -> Seen:

@@ -103,7 +103,7 @@ class StoreFault(Fault):
     """
 
     def __init__(self, code: str, message: str, *, retryable: bool = True, unknown: bool = False):
-        super().__init__(code, message, retryable=retryable, status=503, public=True)
+        super().__init__(code, message, retryable=retryable, status=503)
         self.unknown = unknown
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
@@ -59,7 +60,7 @@ class FunctionTool:
             answer = await bound()
         else:
             answer = await anyio.to_thread.run_sync(
-                bound, abandon_on_cancel=True, limiter=_threads()
+                _running, bound, abandon_on_cancel=True, limiter=_threads()
             )
         return pydantic_core.to_jsonable_python(answer)
 
@@ -72,6 +73,33 @@ def _limiter() -> anyio.CapacityLimiter:
 def _threads() -> anyio.CapacityLimiter:
     """Our own limiter: abandoned tools must not take the threads of others."""
     return _limiter()
+
+
+class _Running:
+    """Calls functions, and counts those that have not ended, whether or not anyone waits."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, function: Callable[[], Any]) -> Any:
+        self._add(1)
+        try:
+            return function()
+        finally:
+            self._add(-1)
+
+    def _add(self, change: int) -> None:
+        with self._lock:
+            self.count += change
+
+
+_running = _Running()
+
+
+def threads_used() -> int:
+    """In how many threads sync tools run now, those that a stop abandoned among them."""
+    return _running.count
 
 
 class _Signature:

@@ -81,10 +81,10 @@ class FakeServer:
         self.clock = SteppingClock()
         self._script = list(script)
 
-    def client(self, give_up_seconds: float = 60) -> Client:
+    def client(self, **options: Any) -> Client:
         return Client(
             "http://127.0.0.1:1",
-            give_up_seconds=give_up_seconds,
+            **options,
             transport=httpx.MockTransport(self._answer),
             clock=self.clock,
             ids=SequentialIds(),

@@ -195,12 +195,17 @@ def test_a_decision_somebody_else_made_is_told_and_the_run_goes_on(server: Serve
 
 
 def test_a_run_that_was_started_elsewhere_is_taken_up(server: Server) -> None:
-    body = run_body("storyteller", "tokens=40 delay_ms=50", thread_id="elsewhere")
-    server.post("/v1/runs/background", body)
-    done = piped(server.base_url, "--thread", "elsewhere", lines="tokens=2 delay_ms=0\n")
-    assert "which is " in done.stdout
-    assert "endless#39 story#40" in done.stdout
-    assert done.stdout.count("Once#1 upon#2") == 2
+    body = run_body("storyteller", "tokens=5000 delay_ms=20", thread_id="elsewhere")
+    run_id = server.post("/v1/runs/background", body)["run_id"]
+    with terminal(server.base_url, "--thread", "elsewhere") as here:
+        here.wait_for(f"taking up run {run_id}")
+        here.wait_for("Once#1 upon#2")
+        here.wait_for("story#30")
+        server.post(f"/v1/runs/{run_id}/cancel")
+        here.wait_for("stopped; kept: ")
+        here.wait_for("> ")
+        here.type("tokens=2 delay_ms=0")
+        here.wait_for("Once#1 upon#2")
 
 
 def test_a_conversation_survives_the_death_of_its_server(data_dir: Path) -> None:

@@ -29,10 +29,11 @@ async def running(data_dir: Path) -> AsyncIterator[Server]:
         await anyio.to_thread.run_sync(server.close)
 
 
-async def crash(server: Server) -> None:
+async def crash(server: Server, one_at_a_time: anyio.Lock) -> None:
     """Kill it with -9, and start it again."""
-    await anyio.to_thread.run_sync(server.kill)
-    await anyio.to_thread.run_sync(server.start)
+    async with one_at_a_time:
+        await anyio.to_thread.run_sync(server.kill)
+        await anyio.to_thread.run_sync(server.start)
 
 
 def text_of(events: list[Event]) -> str:
@@ -46,12 +47,15 @@ def assert_each_once(events: list[Event]) -> None:
     assert events[-1].type == "run_finish"
 
 
+@pytest.mark.parametrize(
+    "count", [1, pytest.param(4, marks=[pytest.mark.slow, pytest.mark.timeout(90)])]
+)
 async def test_a_server_that_is_killed_in_the_middle_is_noticed_by_the_pause_alone(
-    data_dir: Path,
+    data_dir: Path, count: int
 ) -> None:
-    rng = random.Random(7)
-    kills = sorted(rng.sample(range(3, 90), 2))
+    kills = sorted(random.Random(count).sample(range(3, 90), count))
     troubles: list[str] = []
+    lock = anyio.Lock()
     async with (
         running(data_dir) as server,
         Client(server.base_url, on_pause=lambda error, _: troubles.append(error.code)) as client,
@@ -59,13 +63,13 @@ async def test_a_server_that_is_killed_in_the_middle_is_noticed_by_the_pause_alo
     ):
         seen: list[Event] = []
         fold = Fold()
-        events = client.run("storyteller", "tokens=100 delay_ms=10")
+        events = client.run("storyteller", "tokens=100 delay_ms=20")
         async for event in events:
             seen.append(event)
             fold.add(event)
             if text_of(seen).count("#") in kills and event.type == "text_delta":
                 kills.pop(0)
-                tasks.start_soon(crash, server)
+                tasks.start_soon(crash, server, lock)
         assert text_of(seen) == story(100)
         assert_each_once(seen)
         assert fold.run(events.run_id or "").text == story(100)
@@ -87,6 +91,7 @@ async def test_a_run_that_is_asked_for_while_there_is_no_server_starts_when_ther
         assert_each_once(seen)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_stopped_in_order_is_followed_to_its_next_life(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +123,7 @@ async def test_a_server_that_does_not_come_back_is_given_up_and_the_run_taken_up
     async with running(data_dir) as server:
         seen: list[Event] = []
         async with Client(server.base_url, give_up_seconds=0.3) as client:
-            events = client.run("storyteller", "tokens=60 delay_ms=10")
+            events = client.run("storyteller", "tokens=60 delay_ms=40")
             async for event in events:
                 seen.append(event)
                 if event.type == "text_delta" and event.data["delta"].endswith("#15"):
@@ -134,6 +139,7 @@ async def test_a_server_that_does_not_come_back_is_given_up_and_the_run_taken_up
         assert_each_once(seen)
 
 
+@pytest.mark.slow
 async def test_all_requests_wait_for_a_restart_and_count_once(data_dir: Path) -> None:
     async with running(data_dir) as server, Client(server.base_url) as client:
         seen = [event async for event in client.run("clerk", "refund order 17 amount=20")]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from awaken.client import Event, Fold
-from awaken.server.chat import meaning
+from awaken.client import ClientError, Event, Fold
+from awaken.server.chat import meaning, what_to_do
 from awaken.server.screen import MAX_SHOWN, Screen, exactly, harmless, shortened
 
 
@@ -157,3 +157,15 @@ def test_a_typed_answer_means_what_was_asked_for(
     mode: str, schema: Any, typed: str, meant: Any
 ) -> None:
     assert meaning({"resume_mode": mode, "response_schema": schema}, typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ClientError("unreachable", "refused"), "start one with: awaken serve"),
+        (ClientError("missing_credentials", "no", status=401), "AWAKEN_API_KEY"),
+        (ClientError("forbidden_host", "only loopback", status=403), "only loopback"),
+    ],
+)
+def test_why_there_is_no_conversation_is_told(error: ClientError, told: str) -> None:
+    assert told in what_to_do("http://127.0.0.1:8080", error)

@@ -48,6 +48,13 @@ async def test_a_stream_that_is_not_cut_is_one_request() -> None:
     ]
 
 
+async def test_a_key_is_sent_with_every_request() -> None:
+    server = FakeServer(stream(text(1, "a"), CUT), stream(finish(2)))
+    async with server.client(api_key="secret") as client:
+        await read(client.run("a", "hi"))
+    assert [r.headers["authorization"] for r in server.requests] == ["Bearer secret"] * 2
+
+
 async def test_a_cut_stream_goes_on_behind_the_last_id() -> None:
     seqs, server = await run_against(
         stream(text(1, "a"), text(2, "b"), CUT),
@@ -159,6 +166,18 @@ async def test_an_event_without_an_id_does_not_move_the_cursor() -> None:
         assert await read(events) == [1, 3, 3, 3, 4]
     assert server.asked()[1].endswith("stream 1")
     assert events.cursor == "4"
+
+
+async def test_a_stream_that_falls_silent_is_opened_anew_and_not_given_up() -> None:
+    silent = [stream(httpx.ReadTimeout("silent")) for _ in range(20)]
+    seqs, server = await run_against(
+        stream(text(1, "a"), httpx.ReadTimeout("silent")),
+        *silent,
+        stream(finish(2)),
+        give_up_seconds=0.5,
+    )
+    assert seqs == [1, 2]
+    assert sum(pause for _, pause in server.pauses) > 1
 
 
 async def test_it_gives_up_after_its_time_and_can_be_taken_up_again() -> None:

@@ -1,15 +1,16 @@
 """What must happen to threads, runs and dispatches, kept in dictionaries.
 
 The model has no rules of its own about dispatches and lines: it carries commands to
-`dispatch.apply` and asks `line.line_row`, as everyone should. What it adds is what the mailbox adds:
-which commands a request comes to, and what their effects mean for runs and unread messages.
-A request that is refused raises `Refused` and must have changed nothing.
+`dispatch.apply` and asks `line.line_row`, as everyone should. It adds what the mailbox adds: which
+commands a request comes to, and what their effects mean for runs and unread messages. A request
+that is refused raises `Refused` and must have changed nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -58,8 +59,8 @@ class Refused(Exception):
 class ModelRun:
     """A run: where it is, and how it must end.
 
-    `said` counts the tokens published of the open step, None when no step is open. `asked` says
-    that a stop was answered `cancel_requested`.
+    `said` counts the tokens published of the open step, None when no step is open; `published`
+    those of all its steps. `asked` says that a stop was answered `cancel_requested`.
     """
 
     run_id: str
@@ -70,6 +71,7 @@ class ModelRun:
     superseded_by: str | None = None
     too_late: bool = False
     said: int | None = None
+    published: int = 0
     asked: bool = False
     unread: list[str] = field(default_factory=list)
     ticket: str | None = None
@@ -110,11 +112,19 @@ class ModelThread:
             first = self.dispatches[self.runs[self.head.active_run].dispatch_id]
         elif self.head.front is not None:
             first = self.dispatches[self.head.front]
+        # What was due when it was written is early now if the clock was set back meanwhile.
+        early = [first] if first else list(takewhile(self.early, self.all_due()))
+        self.due -= {dispatch.dispatch_id for dispatch in early if self.early(dispatch)}
         return line_row(self.head, first, self.first_due(), self.now)
 
+    def early(self, dispatch: Dispatch) -> bool:
+        return isinstance(dispatch.body, Queued) and dispatch.body.available_at > self.now
+
+    def all_due(self) -> list[Dispatch]:
+        return sorted((self.dispatches[dispatch_id] for dispatch_id in self.due), key=_by_rank)
+
     def first_due(self) -> Dispatch | None:
-        due = [self.dispatches[dispatch_id] for dispatch_id in self.due]
-        return min(due, key=_by_rank, default=None)
+        return next(iter(self.all_due()), None)
 
     def queued(self, *, foreground: bool = False) -> list[Dispatch]:
         found = [d for d in self.dispatches.values() if isinstance(d.body, Queued)]
@@ -193,7 +203,9 @@ class Model:
             inherited = _interrupt(thread, sub)
         thread.enqueue(
             _new_dispatch(thread, sub, dispatch_id, now),
-            in_front=sub.on_busy is OnBusy.interrupt and thread.head.waiting_run is None,
+            in_front=sub.on_busy is OnBusy.interrupt
+            and thread.head.waiting_run is None
+            and (sub.available_at or now) <= now,
         )
         own = [message.message_id for message in sub.messages]
         run = ModelRun(sub.run_id, dispatch_id, unread=inherited + own)
@@ -238,6 +250,7 @@ class Model:
             thread.dispatches[dispatch.dispatch_id] = written
             run = thread.runs[claim.run_id]
             run.said = (run.said or 0) + tokens
+            run.published += tokens
         return refusal
 
     def renew(self, claim: Claim, now: int) -> Refusal | None:
@@ -259,6 +272,7 @@ class Model:
         if dispatch.settled_by == claim.claim_token:
             return None
         form = form_of(outcome, dispatch.attempt, now, JITTER)
+        stale = dispatch.epoch < thread.head.epoch
         thread.begin(now)
         command = SettleCommand(claim_token=claim.claim_token, form=form)
         answer = thread.send(dispatch.dispatch_id, command)
@@ -266,8 +280,9 @@ class Model:
             return None
         assert isinstance(dispatch.body, Claimed)
         run = thread.runs[claim.run_id]
-        if tokens is not None:
+        if tokens is not None and not stale:
             run.said = (run.said or 0) + tokens
+            run.published += tokens
         _carry_out(thread, run, dispatch.body, answer.effect)
         thread.save()
         return answer.effect
@@ -313,6 +328,7 @@ class Model:
             updated_at=now,
             body=Queued(available_at=now),
             priority=PRIORITY[Mode.resume],
+            life_expiries=thread.dispatches[run.dispatch_id].life_expiries,
             max_attempts=MAX_ATTEMPTS,
         )
         thread.enqueue(resume, in_front=True)
@@ -412,7 +428,9 @@ def _claim(thread: ModelThread, dispatch_id: str, claimer: Claimer) -> bool:
     )
     retried = thread.dispatches[dispatch_id].retry_reason is not None
     answer = thread.send(dispatch_id, command)
-    assert answer is not None, "the line offers only what can be claimed"
+    if answer is None:
+        thread.keep(thread.dispatches[dispatch_id])
+        return False
     run = thread.runs[answer.dispatch.run_id]
     if answer.effect is Effect.supersede_run:
         thread.end(run, "superseded", thread.latest)

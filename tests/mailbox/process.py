@@ -18,20 +18,20 @@ from awaken.domain.claim import Claim
 from awaken.domain.event import StepStart, TextDelta
 from awaken.domain.message import Message, Role, TextBlock
 from awaken.domain.outcome import Completed, Outcome, StepClose, Suspended
-from awaken.domain.run import Run
+from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Submission
 from awaken.domain.termination import NaturalEnd
 from awaken.domain.ticket import Ticket, WaitingReason
 from awaken.errors import Fault, not_found
 from awaken.mailbox.claim import Claimer, claim_next
 from awaken.mailbox.config import MailboxConfig
-from awaken.mailbox.service import Mailbox
+from awaken.mailbox.service import Mailbox, Unattended
 from awaken.mailbox.settle import Settled
 from awaken.ports.boundary import Steps
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.events import EventSink
 from awaken.ports.runner import Activation, Capabilities
-from awaken.ports.store import Operation, Store, T, operation
+from awaken.ports.store import Operation, RunFilter, Store, T, operation
 from awaken.streams.writer import open_writer
 from awaken.testing.clock import FakeClock, SequentialIds
 from awaken.testing.faulty import Fault as Way
@@ -147,6 +147,7 @@ class Process:
         *,
         config: MailboxConfig = CONFIG,
         ids: Ids | None = None,
+        unattended: Unattended | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -162,6 +163,7 @@ class Process:
             ids=self.ids,
             worker_id=name,
             config=config,
+            unattended=unattended,
         )
         # Its own parts, so that what is driven here is what a server has.
         self.leases = self.mailbox._leases
@@ -191,16 +193,21 @@ class Process:
         return count
 
     async def work_to_the_end(self, clock: FakeClock, *, limit: int = 40) -> None:
-        """Work, let leases and pauses pass, and sweep, until nothing is queued or claimed."""
+        """Work, let leases and pauses pass, and sweep, until nothing more will happen by itself."""
         self.speaker.let_go.set()
         for _ in range(limit):
             await self.work()
             await self.sweeper.sweep()
             counts = await self.store.counts()
-            if not counts.queued and not counts.claimed:
+            if not counts.claimed and (not counts.queued or await self.held_up()):
                 return
             clock.advance(self.config.lease_ms / 1000 + 1)
         raise AssertionError(f"still busy: {await self.store.counts()}")
+
+    async def held_up(self) -> bool:
+        """Whether all that is queued waits behind a run that waits for somebody."""
+        page = await self.store.runs(TENANT, RunFilter(status=RunStatus.waiting), 1, None)
+        return bool(page.items) and await self.store.next_due_at() is None
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -209,6 +216,15 @@ class Process:
             await tasks.start(self.mailbox.run)
             yield
             tasks.cancel_scope.cancel()
+
+
+class SettableClock(FakeClock):
+    """A clock whose wall time can be set, while its monotonic time goes on as before."""
+
+    ahead_ms = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead_ms
 
 
 def submission(run_id: str, text: str, **fields: object) -> Submission:

@@ -22,7 +22,7 @@ from awaken.domain.dispatch import Mode
 from awaken.domain.event import RunFinish, RunRetry
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Accepted, OnBusy, Stop
-from awaken.errors import StoreFault
+from awaken.errors import Refusal, RequestError, StoreFault
 from awaken.stores.sqlite import SqliteStore
 from awaken.testing.clock import FakeClock
 from awaken.testing.faulty import Fault as Way
@@ -82,6 +82,19 @@ class Client:
                 self.stops.update(dict.fromkeys(self.answered, answer))
             except StoreFault as fault:
                 self.faults.append(fault)
+
+    async def decide(self, run_id: str) -> None:
+        """Answer the question of a run, if it has one."""
+        try:
+            await answer(self._process, run_id)
+        except StoreFault as fault:
+            self.faults.append(fault)
+
+
+async def answer(process: Process, run_id: str) -> None:
+    """Allow what a run asks for; no matter if it asks for nothing, or was answered already."""
+    with suppress(RequestError, Refusal):
+        await process.mailbox.decide(TENANT, f"ticket-{run_id}", action="resume", by="ada")
 
 
 class Hands:
@@ -286,6 +299,30 @@ async def expire_an_owner_that_wakes_up_later(world: World) -> None:
     await world.hands.work()
 
 
+async def ask_and_go_on_with_the_answer(world: World) -> None:
+    run_id = await world.client.submit("ask")
+    await world.hands.work()
+    await world.client.submit(mode=Mode.background, on_busy=OnBusy.enqueue)
+    await world.hands.work()
+    await world.client.decide(run_id)
+    await world.hands.work()
+
+
+async def cancel_a_run_that_asks(world: World) -> None:
+    run_id = await world.client.submit("ask")
+    await world.hands.work()
+    await world.client.submit(mode=Mode.background, on_busy=OnBusy.enqueue)
+    await world.client.stop(run_id)
+    await world.hands.work()
+
+
+async def interrupt_a_run_that_asks(world: World) -> None:
+    await world.client.submit("ask")
+    await world.hands.work()
+    await world.client.submit()
+    await world.hands.work()
+
+
 async def expire_and_go_on(world: World) -> None:
     await world.client.submit()
     await world.hands.claim()
@@ -355,6 +392,9 @@ BY_HAND: list[Scenario] = [
     interrupt_an_attempt_that_hears_nothing,
     cancel_an_attempt_that_hears_nothing,
     expire_an_owner_that_wakes_up_later,
+    ask_and_go_on_with_the_answer,
+    cancel_a_run_that_asks,
+    interrupt_a_run_that_asks,
     expire_and_go_on,
     promote_a_delayed_run,
 ]
@@ -440,7 +480,11 @@ async def trial(scenario: Scenario, way: Way, nth: int, seconds: float, *, reads
         with anyio.fail_after(10):
             async with jumping(clock, store):
                 await scenario(world)
-            await Process(healthy, clock, "w2").work_to_the_end(clock)
+            successor = Process(healthy, clock, "w2")
+            await successor.work_to_the_end(clock)
+            for run_id in world.client.sent:
+                await answer(successor, run_id)
+            await successor.work_to_the_end(clock)
             await check(world, healthy)
             if seconds == ONCE and way is not Way.before:
                 assert not world.client.faults, "an unknown commit is asked about until it is known"

@@ -31,23 +31,25 @@ from awaken.domain.event import MessageCommitted, RunFinish, RunRetry
 from awaken.domain.message import Role
 from awaken.domain.outcome import Lost, Outcome, SupersededOutcome
 from awaken.domain.retry import delay_ms
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.run import OnDisconnect, Run, RunStatus
 from awaken.domain.submission import OnBusy, Stop
 from awaken.domain.termination import Errored
 from awaken.errors import StoreFault
 from awaken.mailbox.claim import claim_next
 from awaken.mailbox.config import MailboxConfig
+from awaken.mailbox.control import cancel_run
 from awaken.mailbox.lease import renew_all
 from awaken.mailbox.settle import Settled
 from awaken.ports.clock import SystemClock, SystemIds
 from awaken.ports.store import Operation, Store, T
 from awaken.stores.sqlite import SqliteStore
+from awaken.stores.sqlite.transaction import SqliteTransaction
 from awaken.stores.wrapper import StoreWrapper
 from awaken.testing.clock import FakeClock
 from awaken.testing.faulty import Fault, FaultyStore
 from awaken.testing.history import read_history, violations
 
-from .process import TENANT, TEXT, Process, submission
+from .process import TENANT, TEXT, Process, SettableClock, submission
 
 PATIENT = MailboxConfig(poll_ms=60_000, sweep_ms=60_000)
 """Whoever waits for a poll or a sweep waits for a minute, and the test fails."""
@@ -87,7 +89,7 @@ async def run_of(store: Store, run_id: str) -> Run:
 async def wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Look until it does."""
     with anyio.fail_after(5):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110  # records have no events
             await anyio.sleep(0.005)
 
 
@@ -145,6 +147,8 @@ async def test_future_work_of_a_busy_thread_is_looked_at_again_when_it_is_due(
     """1, when the thread was claimed while the delayed run came in."""
     process = Process(real_store, SystemClock(), config=PATIENT, ids=SystemIds())
     async with process.working():
+        await submit(process, "before")
+        await wait_done(real_store, "before")  # the sweeper has made its first pass, too
         await submit(process, "busy", "hang:1")
         soon = SystemClock().now() + 200
         await submit(
@@ -156,14 +160,22 @@ async def test_future_work_of_a_busy_thread_is_looked_at_again_when_it_is_due(
 
 
 class BetweenStore(StoreWrapper):
-    """Calls `between` once, when a claim has found nothing and its worker does not know it yet."""
+    """Calls `between` once, when a claim is committed and its worker does not know it yet.
+
+    `failing` says how often operations of a name fail.
+    """
 
     between: Callable[[], Awaitable[object]] | None = None
+    failing: dict[str, int] = {}
 
     async def _write(self, operation: Operation[T]) -> T:
+        name = getattr(operation, "__name__", "")
+        if self.failing.get(name):
+            self.failing[name] -= 1
+            raise StoreFault("store_io", "injected")
         answer = await self.inner.transact(operation)
         between = self.between
-        if getattr(operation, "__name__", "") == claim_next.__name__ and between is not None:
+        if name == claim_next.__name__ and between is not None:
             self.between = None
             await between()
         return answer
@@ -269,7 +281,7 @@ async def test_a_long_queue_on_one_thread_holds_up_no_other(
 async def executing(
     process: Process, claim: Claim
 ) -> AsyncIterator[list[tuple[Outcome, Settled | None]]]:
-    """Execute a claim in the background; what came of it is in the list once the context is left."""
+    """Execute a claim in the background; what came of it is in the list at the end."""
     outcomes: list[tuple[Outcome, Settled | None]] = []
 
     async def execute() -> None:
@@ -311,23 +323,10 @@ async def test_the_end_of_an_interrupted_attempt_does_not_touch_its_successor(
 # --- 8.2 leases ----------------------------------------------------------------------------------
 
 
-class UnrenewingStore(StoreWrapper):
-    """Refuses so many renewals."""
-
-    def __init__(self, inner: Store, failures: int) -> None:
-        super().__init__(inner)
-        self.failures = failures
-
-    async def _write(self, operation: Operation[T]) -> T:
-        if getattr(operation, "__name__", "") == renew_all.__name__ and self.failures:
-            self.failures -= 1
-            raise StoreFault("store_io", "injected")
-        return await self.inner.transact(operation)
-
-
 async def test_a_renewal_that_fails_is_made_again(real_store: SqliteStore) -> None:
     """11: renewal does not end with the first error, so nobody else gets the run."""
-    store = UnrenewingStore(real_store, failures=2)
+    store = BetweenStore(real_store)
+    store.failing = {renew_all.__name__: 2}
     config = MailboxConfig(lease_ms=900, renewal_ms=100, sweep_ms=50, poll_ms=20)
     process = Process(store, SystemClock(), config=config, ids=SystemIds())
     async with process.working():
@@ -343,7 +342,7 @@ async def test_a_renewal_that_fails_is_made_again(real_store: SqliteStore) -> No
         await wait_until(renewed_often)
         process.speaker.let_go.set()
         await wait_done(store, "long")
-    assert store.failures == 0
+    assert store.failing == {renew_all.__name__: 0}
     retries = [e for e in await _events(store, "long") if isinstance(e, RunRetry)]
     assert not retries
     await check(store)
@@ -381,25 +380,16 @@ async def test_a_read_that_fails_before_the_attempt_begins_is_made_again(
     await check(store)
 
 
-class TwoFacedClock(FakeClock):
-    """A clock whose wall time can be set, while its monotonic time goes on as before."""
-
-    set_ahead_ms = 0
-
-    def now(self) -> int:
-        return super().now() + self.set_ahead_ms
-
-
 async def test_an_owner_measures_its_lease_on_a_clock_that_nobody_sets() -> None:
     """14: setting the wall clock back does not let an owner act beyond its lease."""
-    clock = TwoFacedClock()
+    clock = SettableClock()
     store = await SqliteStore.open(":memory:", clock=clock, worker_id="w1")
     try:
         here = Process(store, clock)
         await submit(here, "r", "hang:1")
         claim = await here.claim()
         assert claim is not None
-        clock.set_ahead_ms = -3_600_000
+        clock.ahead_ms = -3_600_000
         async with executing(here, claim) as outcomes, anyio.create_task_group() as tasks:
             tasks.start_soon(here.leases._watch_for_ever)
             await anyio.wait_all_tasks_blocked()
@@ -415,7 +405,7 @@ async def test_an_owner_measures_its_lease_on_a_clock_that_nobody_sets() -> None
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_wall_clock_that_is_set_loses_and_doubles_nothing(hours: int) -> None:
     """14, for the line: at worst a run is attempted once more, and nobody holds up the others."""
-    clock = TwoFacedClock()
+    clock = SettableClock()
     store = await SqliteStore.open(":memory:", clock=clock, worker_id="w1")
     try:
         here = Process(store, clock)
@@ -425,12 +415,12 @@ async def test_a_wall_clock_that_is_set_loses_and_doubles_nothing(hours: int) ->
         claim = await here.claim()
         assert claim is not None
         async with executing(here, claim):
-            clock.set_ahead_ms = hours * 3_600_000
+            clock.ahead_ms = hours * 3_600_000
             await here.sweeper.sweep()
             await submit(here, "fourth", thread_id="new")
             await here.work()
             assert await text_of(store, "fourth") == TEXT
-        clock.set_ahead_ms = 0
+        clock.ahead_ms = 0
         await here.work_to_the_end(clock)
         for run_id in ("first", "second", "third"):
             assert await text_of(store, run_id) == TEXT
@@ -571,4 +561,162 @@ async def test_purging_a_thread_forgets_no_epoch(
     await submit(here, "next")
     await here.work()
     assert await text_of(store, "next") == TEXT
+    await check(store)
+
+
+# --- ours: what was found here, where no enumeration or machine holds it -------------------------
+
+
+class Held:
+    """The next claim of a store is committed, and its worker is told when `answer` is set."""
+
+    def __init__(self, store: BetweenStore) -> None:
+        self.asked = anyio.Event()
+        self.answer = anyio.Event()
+        store.between = self._hold
+
+    async def _hold(self) -> None:
+        self.asked.set()
+        await self.answer.wait()
+
+
+async def test_a_drain_hands_over_what_is_just_being_claimed(real_store: SqliteStore) -> None:
+    store = BetweenStore(real_store)
+    clock, ids = SystemClock(), SystemIds()
+    process = Process(store, clock, ids=ids)
+    other = Process(real_store, clock, "other", ids=ids)
+    dispatch_id = await submit(other, "late", "hang:1")
+    claim = Held(store)
+    async with process.working():
+        with anyio.fail_after(5):
+            await claim.asked.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(process.mailbox.drain, 0)
+            await anyio.wait_all_tasks_blocked()
+            claim.answer.set()
+    dispatch = await real_store.dispatch(TENANT, dispatch_id)
+    assert dispatch is not None
+    assert isinstance(dispatch.body, Queued)
+    assert (dispatch.attempt, dispatch.expiries, dispatch.retry_reason) == (0, 0, "handoff")
+    await check(real_store, quiescent=False)
+
+
+async def test_a_drain_ends_as_soon_as_a_claim_finds_nothing(real_store: SqliteStore) -> None:
+    store = BetweenStore(real_store)
+    process = Process(store, SystemClock(), ids=SystemIds())
+    claim = Held(store)
+    with anyio.fail_after(5):
+        async with process.working():
+            await claim.asked.wait()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(process.mailbox.drain, 60)
+                await anyio.wait_all_tasks_blocked()
+                claim.answer.set()
+
+
+@pytest.mark.parametrize("interrupt", [False, True])
+async def test_stopping_a_thread_counts_each_run_once_however_many_wait(
+    here: Process, store: SqliteStore, interrupt: bool
+) -> None:
+    await submit(here, "active", on_busy=OnBusy.enqueue)
+    assert await here.claim() is not None
+    for number in range(450):
+        await submit(here, f"r{number}", on_busy=OnBusy.enqueue)
+    stop = here.mailbox.interrupt_thread if interrupt else here.mailbox.cancel_thread
+    assert await stop(TENANT, "t", by="ada") == (Stop.requested, 451)
+    head = await store.head(TENANT, "t")
+    assert head is not None
+    assert (head.queued_count, head.epoch) == (0, int(interrupt))
+
+
+@pytest.mark.parametrize("way", [Fault.lost_reply, Fault.rolled_back])
+async def test_a_stop_whose_reply_is_lost_is_not_answered_as_too_late(
+    store: SqliteStore, clock: FakeClock, way: Fault
+) -> None:
+    faulty = FaultyStore(store, way)
+    here = Process(faulty, clock)
+    await submit(here, "r")
+    faulty.nth = faulty.calls + 1
+    answers: list[Stop] = []
+
+    async def stop() -> None:
+        answers.append(await here.mailbox.cancel_run(TENANT, "r", by="ada"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(1)
+    assert answers == [Stop.requested]
+
+
+async def test_a_fault_while_a_run_without_readers_is_stopped_stops_nothing_else(
+    real_store: SqliteStore,
+) -> None:
+    store = BetweenStore(real_store)
+    process = Process(
+        store,
+        SystemClock(),
+        ids=SystemIds(),
+        config=MailboxConfig(unattended_seconds=0.0),
+        unattended=lambda tenant, run_id: 60.0,
+    )
+    store.failing = {cancel_run.__name__: 1}
+    async with process.working():
+        await submit(process, "left", "hang:1", on_disconnect=OnDisconnect.cancel)
+        await wait_done(store, "left")
+    assert store.failing == {cancel_run.__name__: 0}
+    assert await text_of(store, "left") == "one "
+
+
+@pytest.mark.parametrize("table", ["dispatches", "runs"])
+async def test_a_row_that_cannot_be_read_holds_up_no_other_thread(
+    here: Process, store: SqliteStore, table: str
+) -> None:
+    """Regression list of peers.md, 8."""
+
+    async def spoil(tx: SqliteTransaction) -> None:
+        tx.read(lambda cursor: cursor.execute(f"update {table} set data = '{{'"))
+
+    await submit(here, "spoilt", thread_id="spoilt")
+    await store._writer.submit(spoil)
+    await submit(here, "whole")
+    assert await here.claim() is None, "the first in line is set aside"
+    assert await here.work() == 1
+    assert await text_of(store, "whole") == TEXT
+
+
+async def test_a_claim_keeps_the_lease_it_was_made_with(
+    store: SqliteStore, clock: FakeClock
+) -> None:
+    """Regression list of peers.md, 30: replicas with other timings sweep no healthy run."""
+    old = Process(store, clock, "old", config=MailboxConfig(lease_ms=60_000))
+    new = Process(store, clock, "new", config=MailboxConfig(lease_ms=5_000, renewal_ms=1_000))
+    await submit(old, "r", "hang:1")
+    claim = await old.claim()
+    assert claim is not None
+    async with executing(old, claim):
+        for _ in range(3):
+            clock.advance(50)
+            await new.sweeper.sweep()
+            assert await new.claim() is None
+            await old.leases.renew()
+    assert await text_of(store, "r") == TEXT
+    assert not [e for e in await _events(store, "r") if isinstance(e, RunRetry)]
+    await check(store)
+
+
+async def test_a_run_for_later_holds_up_nothing_before_its_time(
+    here: Process, store: SqliteStore, clock: FakeClock
+) -> None:
+    """Not even when it is to interrupt what runs then."""
+    later = clock.now() + 3_600_000
+    await submit(here, "later", mode=Mode.background, available_at=later)
+    await submit(here, "now", on_busy=OnBusy.enqueue)
+    await here.work()
+    assert await text_of(store, "now") == TEXT
+    await here.sweeper.sweep()
+    clock.advance(3601)
+    await here.sweeper.sweep()
+    await here.work()
+    assert await text_of(store, "later") == TEXT
     await check(store)

@@ -1,14 +1,15 @@
 """The mailbox's operations on a real store, against a model: whatever is done, in whatever order.
 
 Workers, clients and sweepers of two tenants do things at random, also with claims that are long
-over, while the clock jumps. `model.Model` says what must come of it. After each step the rows of the
-store equal the model's; what was refused has changed nothing at all; what is over stays as it is. At the end all work is done, and the history of every thread is checked.
+over, while the clock jumps. `model.Model` says what must come of it. After each step the rows of
+the store equal the model's; what was refused has changed nothing at all; what is over stays as it
+is. At the end all work is done, and the history of every thread is checked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -25,7 +26,7 @@ from msgspec.structs import replace
 from awaken.domain.agent import resolution_id
 from awaken.domain.claim import Claim
 from awaken.domain.delivery import PendingEntry
-from awaken.domain.dispatch import Claimed, Dispatch, Effect, Finished, Mode
+from awaken.domain.dispatch import Claimed, Dispatch, Effect, Finished, Mode, Refusal
 from awaken.domain.event import Event, RunFinish, Segment, StepStart, TextDelta
 from awaken.domain.line import LineRow
 from awaken.domain.message import Message, Role, StoredMessage, TextBlock
@@ -58,11 +59,10 @@ from awaken.ports.events import Unwritten
 from awaken.ports.store import Operation, Transaction, operation
 from awaken.stores.sqlite import SqliteStore
 from awaken.streams.writer import append_batch
-from awaken.testing.clock import FakeClock
 from awaken.testing.history import read_history, violations
 
 from .model import GRACE_MS, JITTER, MAX_ATTEMPTS, Model, ModelRun, ModelThread, Refused
-from .process import SPEC, TEXT, TOKENS, Process, submission
+from .process import SPEC, TEXT, TOKENS, Process, SettableClock, submission
 
 T = TypeVar("T")
 
@@ -77,9 +77,7 @@ picks = st.integers(0, 7)
 priorities = st.sampled_from([None, None, 0, 255])
 modes = st.sampled_from([Mode.foreground, Mode.foreground, Mode.background])
 jumps = st.sampled_from([1, 250, 1_999, 2_001, 29_999, 30_001, 600_000, 864_000_000])
-outcomes = st.sampled_from(
-    ["completed", "retry", "retry", "failed", "cancelled", "released", "suspended"]
-)
+outcomes = st.sampled_from(["completed", "retry", "retry", "failed", "cancelled", "released"])
 
 
 class Rows(Record):
@@ -107,7 +105,7 @@ class Mailboxes(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.clock = FakeClock()
+        self.clock = SettableClock()
         opened = SqliteStore.open(":memory:", clock=self.clock, worker_id="w1")
         self.store = self.wait(opened)
         self.model = Model()
@@ -263,6 +261,11 @@ class Mailboxes(RuleBasedStateMachine):
         self.settle_as_owner(pick, "completed", 0)
 
     @precondition(lambda self: self.owners())
+    @rule(pick=picks)
+    def suspend_as_owner(self, pick: int) -> None:
+        self.settle_as_owner(pick, "suspended", 0)
+
+    @precondition(lambda self: self.owners())
     @rule(pick=picks, kind=outcomes, tokens=st.integers(0, 1))
     def settle_as_owner(self, pick: int, kind: str, tokens: int) -> None:
         owners = self.owners()
@@ -292,6 +295,10 @@ class Mailboxes(RuleBasedStateMachine):
     def let_time_pass(self, ms: int) -> None:
         self.clock.advance(ms / 1000)
 
+    @rule(ms=st.sampled_from([5, 600, 3_600_000]))
+    def set_the_clock_back(self, ms: int) -> None:
+        self.clock.ahead_ms -= ms
+
     @rule()
     def sweep(self) -> None:
         self.model.sweep(self.now)
@@ -303,11 +310,16 @@ class Mailboxes(RuleBasedStateMachine):
     def find_the_owner_dead(self, pick: int) -> None:
         owners = self.owners()
         claim = owners[pick % len(owners)]
-        dispatch = self.dispatch(claim)
+        seen = self.dispatch(claim)
         thread = self.model.thread(claim.tenant, claim.thread_id)
         effect = self.model.expire(thread, claim.dispatch_id, self.now, owner_dead=True)
         assert effect is not None
-        assert self.do(operation(expire, dispatch, owner_dead=True)) is effect
+        assert self.do(operation(expire, seen, owner_dead=True)) is effect
+        again = self.do(operation(expire, seen, owner_dead=True), changes=False)
+        assert again is Refusal.lease_lost, "a claim that moved on is left alone"
+        if self.model.line() is not None:
+            self.claim(1, False)
+            self.do(operation(expire, seen, owner_dead=True), changes=False)
 
     # --- the end
 
@@ -320,6 +332,7 @@ class Mailboxes(RuleBasedStateMachine):
 
     async def end(self) -> None:
         """Do all work that is left, and check the history of every thread."""
+        self.clock.ahead_ms = 0
         process = Process(self.store, self.clock, "last")
         for thread, waiting in self.waiting():
             verdict = self.verdict(waiting)
@@ -365,10 +378,9 @@ class Mailboxes(RuleBasedStateMachine):
 
     def append(self, claim: Claim, batch_no: int, count: int) -> None:
         run = self.run_of(claim)
-        said = run.said
         events = tokens_after(claim, run, count)
         before = self.dispatch(claim)
-        refusal = self.model.append(claim, batch_no, len(events) - (said is None), self.now)
+        refusal = self.model.append(claim, batch_no, count_tokens(events), self.now)
         op = operation(append_batch, claim, batch_no, events)
         assert self.do(op, changes=self.dispatch(claim) != before) is refusal
 
@@ -380,7 +392,7 @@ class Mailboxes(RuleBasedStateMachine):
         batch_no = body.batch_no + 1 if isinstance(body, Claimed) else 1
         unwritten = Unwritten(batch_no=batch_no, events=events)
         outcome = self.outcome(claim, run, kind)
-        count = sum(isinstance(event, TextDelta) for event in events) if events else None
+        count = count_tokens(events) if events else None
         effect = self.model.settle(claim, outcome, count, self.now)
         if effect is Effect.suspend_run:
             assert isinstance(outcome, Suspended)
@@ -496,6 +508,8 @@ class Mailboxes(RuleBasedStateMachine):
         assert unread_by_run(rows) == unread
         for run in thread.runs.values():
             compare_run(rows.runs[run.run_id], run)
+            logged = [i.event for s in rows.segments[run.run_id] for i in s.items]
+            assert count_tokens(logged) == run.published, "what a lost claim writes lands nowhere"
 
     def check_over(self, rows: Rows) -> None:
         """I3: finished is final."""
@@ -550,6 +564,10 @@ def tokens_after(claim: Claim, run: ModelRun, count: int) -> tuple[Event, ...]:
     said = run.said or 0
     events += [TextDelta(delta=token) for token in TOKENS[said : said + count]]
     return tuple(events) or (TextDelta(delta=""),)
+
+
+def count_tokens(events: Sequence[Event]) -> int:
+    return sum(isinstance(event, TextDelta) for event in events)
 
 
 def unread_by_run(rows: Rows) -> dict[str, list[str]]:

@@ -209,9 +209,7 @@ class Tab:
             f"(async (...args) => {{ {script} }})(...Array.from(arguments).slice(0, -1))"
             ".then((value) => done({ value }), (error) => done({ error: String(error) }));"
         )
-        answer = self.driver.call(
-            "POST", "/execute/async", {"script": wrapped, "args": list(args)}
-        )
+        answer = self.driver.call("POST", "/execute/async", {"script": wrapped, "args": list(args)})
         assert "error" not in answer, answer["error"]
         return answer.get("value")
 
@@ -246,9 +244,13 @@ class Tab:
         return int(self.run("return document.querySelectorAll(arguments[0]).length", css))
 
     def errors(self) -> list[str]:
-        """What was logged as an error since this was asked last."""
+        """What was logged as an error since this was asked last.
+
+        That a server went away is none of the page's errors; that it refused a request is one.
+        """
         entries = self.driver.call("POST", "/se/log", {"type": "browser"})
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+        severe = [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+        return [message for message in severe if "net::ERR_" not in message]
 
     # --- doing
 
@@ -266,9 +268,7 @@ class Tab:
 
     def press(self, *keys: str) -> None:
         """Press keys where the focus is."""
-        actions = [
-            {"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")
-        ]
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         body = {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}
         self.driver.call("POST", "/actions", body)
 

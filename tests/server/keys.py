@@ -12,7 +12,7 @@ from tests.server.conftest import BASE
 
 ALICE: Final = "awaken-sk-alice-of-a-may-do-everything"
 BOB: Final = "awaken-sk-bob-of-b-may-do-everything-too"
-ONLY: Final = {right: f"awaken-sk-of-a-may-only-{right}-0000" for right in Right}
+ONLY: Final[dict[str, str]] = {right: f"awaken-sk-of-a-may-only-{right}-0000" for right in Right}
 API_KEYS: Final = ", ".join(
     [
         f"alice@a:invoke+approve+admin:{ALICE}",

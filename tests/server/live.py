@@ -14,7 +14,7 @@ import uvicorn
 from anyio.abc import SocketStream
 
 from awaken.server.app import App
-from awaken.server.serving import EmbeddedServer, listener
+from awaken.server.serving import EmbeddedServer, http_protocol, listener
 
 
 class Live:
@@ -88,7 +88,12 @@ async def serving(app: App, *, send_buffer: int | None = None) -> AsyncIterator[
     if send_buffer is not None:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     config = uvicorn.Config(
-        app, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=5
+        app,
+        http=http_protocol(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=5,
     )
     started = anyio.Event()
     server = EmbeddedServer(config, started.set)

@@ -140,7 +140,7 @@ async def test_metrics_count_runs_and_operations(client: httpx.AsyncClient) -> N
     assert found["awaken_mailbox_operations_total", frozenset({"submit", "ok"})] == 3
     assert found["awaken_mailbox_dispatch_depth", frozenset({"claimed"})] == 1
     assert found["awaken_inference_requests_total", frozenset({"echo", "scripted", "ok"})] == 1
-    assert found["awaken_mailbox_dispatch_enqueue_to_start_seconds_count", frozenset()] == 2
+    assert found["awaken_mailbox_dispatch_enqueue_to_start_seconds_count", frozenset()] == 3
 
 
 async def test_the_description_has_every_route(client: httpx.AsyncClient) -> None:

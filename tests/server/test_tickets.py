@@ -8,7 +8,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from awaken import Agent, ScriptedModel, ToolContext, tool
+from awaken import Agent, ScriptedModel, ToolContext, demo, tool
 from awaken.domain.ids import DEFAULT_TENANT
 from awaken.domain.ticket import Ticket
 from awaken.ports.model import CallChunk, CallEnd, CallStart, Finish, ModelRequest
@@ -18,7 +18,7 @@ from awaken.server.app import App, create_app
 from awaken.server.settings import Settings
 from tests.e2e.harness import run_body
 from tests.server.conftest import BASE
-from tests.server.support import assert_refused, events_of, finished
+from tests.server.support import LONG, assert_refused, events_of, finished, start
 
 REFUND = "refund order 17 amount=20"
 
@@ -142,6 +142,28 @@ async def test_explain_shows_the_ledger_of_the_open_step_and_what_is_waited_for(
     await ended(client, run["run_id"])
     done = (await client.get(f"/v1/runs/{run['run_id']}/explain")).json()
     assert (done["tool_calls"], done["waits_for"]) == ([], [])
+
+
+async def test_a_run_that_was_decided_about_stands_in_line_and_waits_for_nobody() -> None:
+    settings = Settings(
+        store="sqlite://:memory:", drain_seconds=0, max_concurrent_runs=1, foreground_slots=0
+    )
+    app = create_app(demo.make_agents(), settings)
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.lifespan(),
+        httpx.AsyncClient(transport=transport, base_url=BASE, timeout=10) as client,
+    ):
+        run, ticket = await waiting(client)
+        await start(client, "storyteller", LONG, thread_id="u")
+        await decide(client, f"/v1/tickets/{ticket['ticket_id']}")
+        told = (await client.get(f"/v1/runs/{run['run_id']}/explain")).json()
+        shown = (await client.get(f"/v1/runs/{run['run_id']}")).json()
+        assert (told["status"], told["waits_for"]) == ("waiting", [])
+        assert (told["summary"], told["position"]) == ("it stands in line", 1)
+        assert told["tool_calls"][0]["ticket_id"] == ticket["ticket_id"]
+        assert shown["waiting"]["reason"] == "resuming"
+        assert shown["waiting"]["tickets"] == []
 
 
 # --- deciding ------------------------------------------------------------------------------------

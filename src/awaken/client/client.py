@@ -35,6 +35,7 @@ class Client:
         base_url: where it is.
         give_up_seconds: how long a request or a stream goes on trying while the server does not
             answer; 0 tries once.
+        api_key: the server's key or token for this client, if it wants one.
         headers: sent with every request.
         on_pause: told of each trouble that is waited out, and for how long.
         transport: how requests get there; by default over the network.
@@ -50,6 +51,7 @@ class Client:
         base_url: str = DEFAULT_URL,
         *,
         give_up_seconds: float = 60.0,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         on_pause: OnPause = say_nothing,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -60,7 +62,13 @@ class Client:
         self._clock = clock or SystemClock()
         self._give_up_seconds = give_up_seconds
         self._on_pause = on_pause
-        self._http = Http(base_url, patience=self._patience, headers=headers, transport=transport)
+        authorization = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._http = Http(
+            base_url,
+            patience=self._patience,
+            headers={**(headers or {}), **authorization},
+            transport=transport,
+        )
 
     def _patience(self) -> Patience:
         return Patience(self._clock, self._ids, self._give_up_seconds, self._on_pause)

@@ -15,7 +15,7 @@ _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 """Statuses of a server, or of a proxy before it, that will do better in a while."""
 
 SILENCE_SECONDS: Final = 45.0
-"""A stream that is silent for three heartbeats is dead."""
+"""A stream that is silent for three heartbeats is opened anew: its connection may be dead."""
 
 _TIMEOUT: Final = httpx.Timeout(SILENCE_SECONDS, connect=5.0, pool=None)
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20)

@@ -122,6 +122,9 @@ class EventStream:
         assert self._chunks is not None, "connected"
         try:
             return await anext(self._chunks, None)
+        except httpx.ReadTimeout as error:
+            self._patience.heard()  # it had answered: silent for so long, but perhaps not dead
+            raise unreachable("it is silent") from error
         except httpx.TransportError as error:
             raise unreachable(error) from error
 

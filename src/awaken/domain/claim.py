@@ -35,6 +35,16 @@ class Claim(Record):
     retry_reason: str | None = None
     batch_no: int = 0
 
+    @property
+    def log_ids(self) -> dict[str, str]:
+        """What a log line about this claim names."""
+        return {
+            "run_id": self.run_id,
+            "thread_id": self.thread_id,
+            "dispatch_id": self.dispatch_id,
+            "attempt_id": self.claim_token,
+        }
+
 
 class Renewal(Record):
     """The answer to one renewal: the new end of the lease, or why there is none."""

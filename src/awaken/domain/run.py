@@ -65,10 +65,28 @@ class RunOutcome(Record):
     internal_error: str | None = None
 
 
-class MessageRange(Record):
-    """Messages of the thread that belong to a run, by `message_seq`, in order; never bodies."""
+class MessageRanges(Record):
+    """Messages of the thread that belong to a run, by number, never bodies.
 
-    seqs: tuple[int, ...] = ()
+    Kept as `(first, last)` ranges, so that a run of a thousand steps has a short record.
+    """
+
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def seqs(self) -> tuple[int, ...]:
+        """The numbers, one by one."""
+        return tuple(seq for first, last in self.ranges for seq in range(first, last + 1))
+
+    def with_seqs(self, *seqs: int) -> MessageRanges:
+        """These messages too; `seqs` are behind all that are there, in order."""
+        ranges = list(self.ranges)
+        for seq in seqs:
+            if ranges and ranges[-1][1] == seq - 1:
+                ranges[-1] = (ranges[-1][0], seq)
+            else:
+                ranges.append((seq, seq))
+        return MessageRanges(ranges=tuple(ranges))
 
 
 class Run(Record):
@@ -96,8 +114,8 @@ class Run(Record):
     status: RunStatus = RunStatus.created
     waiting: Waiting | None = None
     outcome: RunOutcome | None = None
-    input: MessageRange = msgspec.field(default_factory=MessageRange)
-    output: MessageRange = msgspec.field(default_factory=MessageRange)
+    input: MessageRanges = msgspec.field(default_factory=MessageRanges)
+    output: MessageRanges = msgspec.field(default_factory=MessageRanges)
     state: dict[str, Any] = {}
     plan: StepPlan | None = None
     steps: int = 0

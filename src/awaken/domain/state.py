@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,7 +33,7 @@ class StateKey(Record):
     """
 
     name: str
-    scope: Scope = Scope.run
+    scope: Scope | Literal["run", "thread"] = Scope.run
     default: Any = None
     reducer: Callable[[Any, Any], Any] | None = None
 
@@ -57,7 +57,7 @@ def apply_writes(
     run, thread = dict(states.run), dict(states.thread)
     for write in writes:
         key = keys.get(write.key) or StateKey(name=write.key)
-        values = thread if key.scope is Scope.thread else run
+        values = thread if key.scope == Scope.thread else run
         old = values.get(key.name, key.default)
         values[key.name] = write.value if key.reducer is None else key.reducer(old, write.value)
     return States(run=run, thread=thread)

@@ -42,11 +42,21 @@ async def repeat(call: Callable[[], Awaitable[T]], clock: Clock, until: float) -
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def ascertain(store: Store, clock: Clock, op: Operation[T], until: float) -> T:
-    """Run `op` once, and again only while it is unknown whether it happened."""
+async def ascertain(
+    store: Store, clock: Clock, op: Operation[T], until: float, again: Operation[T] | None = None
+) -> T:
+    """Run `op` once, and again (as `again`, if given) only while it is unknown whether it happened.
+
+    Raises:
+        StoreFault: with `unknown`, nobody could say until `until`; without, it did not happen.
+    """
     try:
         return await store.transact(op)
     except StoreFault as fault:
         if not fault.unknown:
             raise
-    return await insist(store, clock, op, until)
+        first = fault
+    try:
+        return await insist(store, clock, again or op, until)
+    except StoreFault as fault:
+        raise first from fault

@@ -8,6 +8,8 @@ published without any text cannot be continued, so the claim of its successor vo
 
 from __future__ import annotations
 
+import logging
+
 from msgspec.structs import replace
 
 from awaken.domain import run as runs
@@ -21,12 +23,16 @@ from awaken.domain.event import (
     StreamReset,
     ToolCallCancel,
 )
+from awaken.domain.line import LineRow
 from awaken.domain.record import Record
-from awaken.domain.run import MessageRange, Run
+from awaken.domain.run import Run
 from awaken.domain.termination import Superseded
+from awaken.errors import StoreFault
 from awaken.mailbox.finish import finish, open_step
 from awaken.mailbox.unit import ThreadUnit
 from awaken.ports.store import Transaction
+
+log = logging.getLogger(__name__)
 
 
 class Claimer(Record):
@@ -52,6 +58,7 @@ async def claim_in(
     )
     answer = unit.apply(dispatch, command)
     if not isinstance(answer, Applied):
+        unit.change(dispatch)  # so that it stands in line only if it can be claimed
         return None
     if answer.effect is Effect.supersede_run:
         thread = await unit.tx.thread(run.tenant, run.thread_id)
@@ -72,16 +79,31 @@ async def claim_next(
         if row is None:
             break
         unit = await ThreadUnit.open(tx, row.tenant, row.thread_id)
-        dispatch = await tx.dispatch(row.tenant, row.dispatch_id)
         assert unit is not None, "the line names threads that exist"
-        assert dispatch is not None, "the line names dispatches that exist"
-        run = await tx.run(row.tenant, dispatch.run_id)
-        assert run is not None, "a dispatch delivers a run"
-        claim = await claim_in(unit, run, dispatch, claimer)
+        found = await _read(tx, row)
+        if found is None:
+            tx.set_line(row.tenant, row.thread_id, None)
+            continue
+        claim = await claim_in(unit, *found, claimer)
         await unit.save()
         if claim is not None:
             claims.append(claim)
     return claims
+
+
+async def _read(tx: Transaction, row: LineRow) -> tuple[Run, Dispatch] | None:
+    """What a row of the line stands for; None if it cannot be read, which must hold up no other."""
+    try:
+        dispatch = await tx.dispatch(row.tenant, row.dispatch_id)
+        assert dispatch is not None, "the line names dispatches that exist"
+        run = await tx.run(row.tenant, dispatch.run_id)
+    except StoreFault as fault:
+        if fault.retryable:
+            raise
+        log.error("a thread is set aside: %s", fault.message, extra={"thread_id": row.thread_id})
+        return None
+    assert run is not None, "a dispatch delivers a run"
+    return run, dispatch
 
 
 def claim_of(dispatch: Dispatch) -> Claim:
@@ -153,4 +175,4 @@ async def _consume(unit: ThreadUnit, run: Run, *, just_staged: bool) -> Run:
     unit.tx.delete_pending(run.tenant, run.thread_id, ids)
     if not just_staged:
         unit.emit(run.run_id, PendingChanged(revision=unit.pending_changed(), consumed=ids))
-    return replace(run, input=MessageRange(seqs=run.input.seqs + numbers))
+    return replace(run, input=run.input.with_seqs(*numbers))

@@ -23,6 +23,11 @@ class Stopper(Record):
     by: str
     reason: str | None = None
 
+    @property
+    def termination(self) -> Cancelled:
+        """How a run ends that is stopped."""
+        return Cancelled(by=self.by, reason=self.reason)
+
 
 class ThreadStop(Record):
     """What stopping a thread did in one commit; `more` asks to be called again."""
@@ -31,10 +36,13 @@ class ThreadStop(Record):
     more: bool
 
 
-async def cancel_run(tx: Transaction, tenant: str, run_id: str, stopper: Stopper) -> Stop:
+async def cancel_run(
+    tx: Transaction, tenant: str, run_id: str, stopper: Stopper, *, repeated: bool = False
+) -> Stop:
     """Stop one run wherever it is.
 
-    Queued or waiting ends now, claimed is asked, done is too late.
+    Queued or waiting ends now, claimed is asked, done is too late; unless this stop is `repeated`,
+    and the run shows that it ended by it.
     """
     run = await tx.run(tenant, run_id)
     if run is None:
@@ -43,31 +51,42 @@ async def cancel_run(tx: Transaction, tenant: str, run_id: str, stopper: Stopper
     assert unit is not None, "a run has a thread"
     run = await tx.run(tenant, run_id)
     assert run is not None
+    if repeated and run.outcome is not None and run.outcome.termination == stopper.termination:
+        return Stop.requested
     answer = await _stop(unit, run, stopper)
     await unit.save()
     return answer
 
 
 async def cancel_thread(
-    tx: Transaction, tenant: str, thread_id: str, stopper: Stopper, *, new_epoch: bool
+    tx: Transaction,
+    tenant: str,
+    thread_id: str,
+    stopper: Stopper,
+    *,
+    new_epoch: bool,
+    before: int = 0,
 ) -> ThreadStop:
     """Stop the running or waiting run and up to `SLICE` queued ones.
 
-    `new_epoch` fences what runs.
+    `new_epoch` fences what runs, with the last slice. `before` is how many runs were stopped by
+    earlier slices.
     """
     unit = await ThreadUnit.open(tx, tenant, thread_id)
     if unit is None:
         raise not_found("thread", thread_id)
     stopped = 0
-    for run in await _unfinished(unit):
+    unfinished = [] if before else await _unfinished(unit)
+    for run in unfinished:
         stopped += await _stop(unit, run, stopper) is Stop.requested
     queued = await tx.queued(tenant, thread_id, SLICE)
     for dispatch in queued:
         stopped += await _stop_queued(unit, dispatch, stopper)
-    if new_epoch and stopped:
+    more = len(queued) == SLICE
+    if new_epoch and not more and before + stopped:
         unit.raise_epoch()
     await unit.save()
-    return ThreadStop(stopped=stopped, more=len(queued) == SLICE)
+    return ThreadStop(stopped=stopped, more=more)
 
 
 async def _unfinished(unit: ThreadUnit) -> list[Run]:
@@ -94,5 +113,5 @@ async def _stop(unit: ThreadUnit, run: Run, stopper: Stopper) -> Stop:
         answer = unit.apply(dispatch, command)
         if isinstance(answer, rules.Applied) and answer.effect is rules.Effect.ask_owner:
             return Stop.requested
-    await finish(unit, run, Cancelled(by=stopper.by, reason=stopper.reason))
+    await finish(unit, run, stopper.termination)
     return Stop.requested

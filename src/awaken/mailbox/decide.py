@@ -19,7 +19,7 @@ from awaken.domain.event import RunQueued, TicketClosed, ToolCallResumed
 from awaken.domain.line import rank
 from awaken.domain.message import Message
 from awaken.domain.record import Record
-from awaken.domain.run import MessageRange, Run, RunStatus
+from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Accepted, Submission
 from awaken.domain.ticket import Decision, Ticket, TicketRefused, TicketStatus, WaitingReason
 from awaken.errors import Refusal, not_found
@@ -204,7 +204,7 @@ async def answer_waiting(
         max_attempts=order.max_attempts,
     )
     numbers = tuple(unit.commit_message(run.run_id, message) for message in fresh)
-    run = replace(run, input=MessageRange(seqs=run.input.seqs + numbers))
+    run = replace(run, input=run.input.with_seqs(*numbers))
     closed = tickets.close(ticket, TicketStatus.answered, unit.now, decision)
     await _close(unit, run, closed, verdict)
     return Accepted(

@@ -148,10 +148,11 @@ class Executor:
         except StoreFault as fault:
             # At-least-once by design: the lease runs out, and the next attempt goes on from the
             # log.
-            log.error("settle failed, leaving it to expiry: %s", fault.code, extra=_ids(held.claim))
+            ids = held.claim.log_ids
+            log.error("settle failed, leaving it to expiry: %s", fault.code, extra=ids)
             return None
         if settled.refused is not None:
-            log.info("settle refused: %s", settled.refused, extra=_ids(held.claim))
+            log.info("settle refused: %s", settled.refused, extra=held.claim.log_ids)
         return settled
 
 
@@ -169,12 +170,3 @@ def _faulted(fault: Fault) -> Outcome:
     if fault.retryable:
         return Retry(failure=failure, retry_after_ms=fault.retry_after_ms)
     return Failed(failure=failure)
-
-
-def _ids(claim: Claim) -> dict[str, str]:
-    return {
-        "run_id": claim.run_id,
-        "thread_id": claim.thread_id,
-        "dispatch_id": claim.dispatch_id,
-        "attempt_id": claim.claim_token,
-    }

@@ -25,7 +25,7 @@ from awaken.domain.event import (
 from awaken.domain.fold import Partial, fold
 from awaken.domain.message import Message, Role, TextBlock
 from awaken.domain.outcome import Completed, StepClose
-from awaken.domain.run import MessageRange, Run, RunOutcome
+from awaken.domain.run import Run, RunOutcome
 from awaken.domain.termination import Cancelled, FinalTermination, Superseded
 from awaken.domain.ticket import TicketStatus
 from awaken.mailbox.unit import ThreadUnit
@@ -67,7 +67,7 @@ def close_step(unit: ThreadUnit, run: Run, close: StepClose) -> Run:
         run,
         steps=run.steps + 1,
         usage=run.usage + close.usage,
-        output=MessageRange(seqs=run.output.seqs + numbers),
+        output=run.output.with_seqs(*numbers),
         state=run.state if close.state is None else close.state,
         checkpoint_seq=unit.last_seq,
         updated_at=unit.now,
@@ -90,7 +90,7 @@ async def _keep_partial(unit: ThreadUnit, run: Run) -> tuple[Run, str | None]:
             interrupted=True,
         )
         number = unit.commit_message(run.run_id, message)
-        run = replace(run, output=MessageRange(seqs=(*run.output.seqs, number)))
+        run = replace(run, output=run.output.with_seqs(number))
     if partial.message_id is not None:
         unit.emit(run.run_id, StepEnd())
     return run, partial.text or None
@@ -119,7 +119,7 @@ def _close_plan(unit: ThreadUnit, run: Run, termination: FinalTermination) -> Ru
         )
         numbers.append(unit.commit_message(run.run_id, message))
     unit.emit(run.run_id, StepEnd())
-    output = MessageRange(seqs=run.output.seqs + tuple(numbers))
+    output = run.output.with_seqs(*numbers)
     return replace(run, plan=None, output=output)
 
 

@@ -91,6 +91,7 @@ class LeaseKeeper:
         self._clock = clock
         self._renewal_seconds = renewal_ms / 1000
         self._held: dict[str, Held] = {}
+        self._ending: Ended | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -108,6 +109,8 @@ class LeaseKeeper:
         """Keep `claim` while the context lasts. `asked_at` is when it was asked for (monotonic)."""
         held = Held(claim, self._clock.monotonic(), owner_deadline(asked_at, claim.lease_ms))
         self._held[claim.claim_token] = held
+        if self._ending is not None:
+            held.end(self._ending)
         try:
             yield held
         finally:
@@ -120,7 +123,8 @@ class LeaseKeeper:
             held.end(Ended.superseded if superseded else Ended.cancelled)
 
     def end_all(self, why: Ended) -> None:
-        """Cancel every attempt."""
+        """Cancel every attempt, and each that begins from now on."""
+        self._ending = why
         for held in self._held.values():
             held.end(why)
 
@@ -161,7 +165,7 @@ class LeaseKeeper:
         if answer.refused == rules.Refusal.superseded.value:
             held.end(Ended.superseded)
         elif answer.refused is not None:
-            log.info("claim lost: %s", answer.refused, extra=_ids(held.claim))
+            log.info("claim lost: %s", answer.refused, extra=held.claim.log_ids)
             held.end(Ended.lost)
         else:
             held.deadline = owner_deadline(asked_at, held.claim.lease_ms)
@@ -173,16 +177,7 @@ class LeaseKeeper:
             now = self._clock.monotonic()
             for held in self.all():
                 if held.deadline <= now and held.ended is not Ended.lost:
-                    log.warning("lease ran out before it was renewed", extra=_ids(held.claim))
+                    log.warning("lease ran out before it was renewed", extra=held.claim.log_ids)
                     held.end(Ended.lost)
             nearest = min((held.deadline for held in self._held.values()), default=math.inf)
             await self._clock.sleep(max(0.01, min(1.0, nearest - now)))
-
-
-def _ids(claim: Claim) -> dict[str, str]:
-    return {
-        "run_id": claim.run_id,
-        "thread_id": claim.thread_id,
-        "dispatch_id": claim.dispatch_id,
-        "attempt_id": claim.claim_token,
-    }

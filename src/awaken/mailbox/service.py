@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 DEFAULT_AGENT = "default"
 
 ASCERTAIN_SECONDS = 5.0
-"""How long a caller waits to learn whether its commit happened; then it is told that nobody knows."""
+"""How long a caller waits to learn whether its commit happened."""
 
 Unattended = Callable[[str, str], float]
 """How long (seconds) nobody has been reading a run: (tenant, run id) → 0 while someone is."""
@@ -174,7 +174,9 @@ class Mailbox:
     ) -> Stop:
         """Stop a run wherever it is (I9)."""
         stopper = Stopper(by=by, reason=reason)
-        return await self._certainly(operation(cancel_run, tenant, run_id, stopper))
+        op = operation(cancel_run, tenant, run_id, stopper)
+        again = operation(cancel_run, tenant, run_id, stopper, repeated=True)
+        return await self._certainly(op, again=again)
 
     async def cancel_thread(
         self, tenant: str, thread_id: str, *, by: str, reason: str | None = None
@@ -193,7 +195,9 @@ class Mailbox:
     ) -> tuple[Stop, int]:
         total, more = 0, True
         while more:
-            op = operation(cancel_thread, tenant, thread_id, stopper, new_epoch=new_epoch)
+            op = operation(
+                cancel_thread, tenant, thread_id, stopper, new_epoch=new_epoch, before=total
+            )
             done: ThreadStop = await self._certainly(op)
             total, more = total + done.stopped, done.more
         return (Stop.requested if total else Stop.nothing_to_stop), total
@@ -304,12 +308,15 @@ class Mailbox:
             await self._clock.sleep(1)
             for held in self._leases.all():
                 if self._abandoned(held, unattended):
-                    await self.cancel_run(
-                        held.claim.tenant,
-                        held.claim.run_id,
-                        by="system",
-                        reason="client_disconnected",
-                    )
+                    await self._stop_abandoned(held.claim)
+
+    async def _stop_abandoned(self, claim: Claim) -> None:
+        try:
+            await self.cancel_run(
+                claim.tenant, claim.run_id, by="system", reason="client_disconnected"
+            )
+        except StoreFault as fault:
+            log.warning("a run without readers not stopped: %s", fault.code, extra=claim.log_ids)
 
     def _abandoned(self, held: Held, unattended: Unattended) -> bool:
         run = held.run
@@ -319,15 +326,16 @@ class Mailbox:
         alone = min(executing, unattended(run.tenant, run.run_id))
         return alone >= self.config.unattended_seconds
 
-    async def _certainly(self, op: Operation[T], *, shielded: bool = False) -> T:
+    async def _certainly(
+        self, op: Operation[T], *, shielded: bool = False, again: Operation[T] | None = None
+    ) -> T:
         """Run a named operation.
 
-        A commit of unknown fate is asked about for a while.
+        A commit of unknown fate is asked about for a while, by `again` if that is given.
         """
         until = self._clock.monotonic() + ASCERTAIN_SECONDS
-        if not shielded:
-            return await ascertain(self._store, self._clock, op, until)
-        return await _shielded(ascertain(self._store, self._clock, op, until))
+        certain = ascertain(self._store, self._clock, op, until, again)
+        return await (_shielded(certain) if shielded else certain)
 
 
 def draining() -> Refusal:

@@ -17,7 +17,7 @@ from awaken.domain.claim import Claim, holds
 from awaken.domain.dispatch import Claimed, Dispatch, Refusal
 from awaken.domain.event import StepEnd, ToolCallDone, ToolCallReady
 from awaken.domain.ledger import StepPlan, ToolResult
-from awaken.domain.run import MessageRange, Run
+from awaken.domain.run import Run
 from awaken.mailbox.unit import ThreadUnit
 from awaken.ports.boundary import CloseCommit, PlanCommit
 from awaken.ports.events import ClaimLost, EventWriter, Unwritten
@@ -116,7 +116,7 @@ async def plan_step(tx: Transaction, claim: Claim, unwritten: Unwritten, commit:
             run,
             plan=plan,
             usage=run.usage + commit.usage,
-            output=MessageRange(seqs=(*run.output.seqs, number)),
+            output=run.output.with_seqs(number),
             checkpoint_seq=unit.last_seq,
         )
     )
@@ -178,7 +178,7 @@ async def close_step(
             plan=None,
             steps=run.steps + 1,
             state=run.state if commit.run_state is None else commit.run_state,
-            output=MessageRange(seqs=run.output.seqs + numbers),
+            output=run.output.with_seqs(*numbers),
             checkpoint_seq=unit.last_seq,
         )
     )

@@ -82,7 +82,7 @@ async def submit(tx: Transaction, order: Order) -> Submitted:
     inherited = await _make_way(unit, order)
     run = _new_run(unit, order)
     dispatch = _new_dispatch(unit, order)
-    unit.enqueue(dispatch, in_front=_takes_the_thread(unit, sub))
+    unit.enqueue(dispatch, in_front=_takes_the_thread(unit, sub, dispatch))
     unit.emit(run.run_id, RunQueued(dispatch_id=dispatch.dispatch_id, reason="submitted"))
     _stage(unit, run, inherited, fresh)
     await _put_thread(unit, order)
@@ -212,9 +212,13 @@ async def _make_way(unit: ThreadUnit, order: Order) -> list[PendingEntry]:
     return inherited
 
 
-def _takes_the_thread(unit: ThreadUnit, sub: Submission) -> bool:
-    """Whether the new run goes before all that is queued; never before a run that waits."""
-    return sub.on_busy is OnBusy.interrupt and unit.head.waiting_run is None
+def _takes_the_thread(unit: ThreadUnit, sub: Submission, dispatch: Dispatch) -> bool:
+    """Whether the new run goes before all that is queued.
+
+    Never before a run that waits; and one for later holds up nothing until then.
+    """
+    now = dispatch.eligible_at <= unit.now
+    return sub.on_busy is OnBusy.interrupt and unit.head.waiting_run is None and now
 
 
 async def _supersede_waiting(unit: ThreadUnit, sub: Submission) -> None:

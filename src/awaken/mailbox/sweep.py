@@ -10,7 +10,7 @@ import logging
 
 import anyio
 
-from awaken.domain.dispatch import Effect, Refusal
+from awaken.domain.dispatch import Claimed, Dispatch, Effect
 from awaken.domain.ticket import Decision
 from awaken.errors import StoreFault
 from awaken.mailbox.config import MailboxConfig
@@ -18,7 +18,7 @@ from awaken.mailbox.decide import Verdict, expire_ticket
 from awaken.mailbox.settle import expire
 from awaken.mailbox.unit import ThreadUnit
 from awaken.ports.clock import Clock, Ids
-from awaken.ports.store import Operation, Store, Transaction, operation
+from awaken.ports.store import Store, Transaction, operation
 
 log = logging.getLogger(__name__)
 
@@ -92,27 +92,25 @@ class Sweeper:
     async def sweep(self) -> None:
         """Do everything that is due now."""
         for dispatch in await self._store.claims_of_the_dead():
-            await self._expire(operation(expire, dispatch, owner_dead=True))
+            await self._expire(dispatch, owner_dead=True)
         expired = await self._store.expired(self._config.batch)
         while expired:
-            ended = [
-                await self._expire(operation(expire, dispatch, owner_dead=False))
-                for dispatch in expired
-            ]
+            ended = [await self._expire(dispatch, owner_dead=False) for dispatch in expired]
             expired = await self._store.expired(self._config.batch) if any(ended) else []
         await self._expire_tickets()
         while await self._store.transact(operation(promote, self._config.batch)):
             pass
 
-    async def _expire(self, op: Operation[Effect | Refusal | None]) -> bool:
+    async def _expire(self, dispatch: Dispatch, *, owner_dead: bool) -> bool:
         """Whether the claim ended; a row that cannot be decoded must not stop the others."""
         try:
+            op = operation(expire, dispatch, owner_dead=owner_dead)
             answer = await self._store.transact(op)
         except StoreFault as fault:
-            log.warning("a claim could not be expired: %s", fault.code)
+            log.warning("a claim could not be expired: %s", fault.code, extra=_ids(dispatch))
             return False
         if isinstance(answer, Effect):
-            log.info("a claim expired: %s", answer.value)
+            log.info("a claim expired: %s", answer.value, extra=_ids(dispatch))
         return isinstance(answer, Effect)
 
     async def _expire_tickets(self) -> None:
@@ -123,7 +121,10 @@ class Sweeper:
                 dispatch_id=self._ids.new(),
                 max_attempts=self._config.max_attempts,
             )
-            await self._store.transact(operation(expire_ticket, tenant, verdict))
+            try:
+                await self._store.transact(operation(expire_ticket, tenant, verdict))
+            except StoreFault as fault:
+                log.warning("a ticket could not be expired: %s", fault.code)
 
     async def _collect_garbage(self) -> None:
         if self._clock.monotonic() < self._next_gc:
@@ -138,3 +139,14 @@ class Sweeper:
             )
             if gone < batch:
                 return
+
+
+def _ids(dispatch: Dispatch) -> dict[str, str]:
+    ids = {
+        "run_id": dispatch.run_id,
+        "thread_id": dispatch.thread_id,
+        "dispatch_id": dispatch.dispatch_id,
+    }
+    if isinstance(dispatch.body, Claimed):
+        ids["attempt_id"] = dispatch.body.claim_token
+    return ids

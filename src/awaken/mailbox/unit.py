@@ -139,6 +139,9 @@ class ThreadUnit:
         still_claimed = self._was_claimed and self.head.claimed_dispatch is not None
         if (self._moved or self._freed) and not still_claimed:
             await self._stand_in_line()
+        for dispatch in self._moved.values():
+            if isinstance(dispatch.body, Queued) and dispatch.body.available_at > self.now:
+                self.tx.hint(WorkReady(due_at=dispatch.body.available_at))
         self.tx.put_head(self.head)
 
     # --- how
@@ -163,18 +166,31 @@ class ThreadUnit:
             self.tx.set_line(self.head.tenant, self.head.thread_id, row)
         if row is not None:
             self.tx.hint(WorkReady())
-        for dispatch in self._moved.values():
-            if isinstance(dispatch.body, Queued) and dispatch.body.available_at > self.now:
-                self.tx.hint(WorkReady(due_at=dispatch.body.available_at))
 
     async def _line_row(self) -> LineRow | None:
         if self.head.claimed_dispatch is not None or self.head.queued_count == 0:
             return None
         first = await self._first()
         due = None
-        if first is None and self.head.active_run is None:
-            due = await self.tx.first_due(self.head.tenant, self.head.thread_id)
+        if first is not None and self._early(first):
+            self._keep(first)
+        elif first is None and self.head.active_run is None:
+            due = await self._first_due()
         return line_row(self.head, first, due, self.now)
+
+    async def _first_due(self) -> Dispatch | None:
+        """What was due when it was written may be early now, if the clock was set back.
+
+        It is written again, so that its time is waited for.
+        """
+        while True:
+            due = await self.tx.first_due(self.head.tenant, self.head.thread_id)
+            if due is None or not self._early(due):
+                return due
+            self._keep(due)
+
+    def _early(self, dispatch: Dispatch) -> bool:
+        return isinstance(dispatch.body, Queued) and dispatch.body.available_at > self.now
 
     async def _first(self) -> Dispatch | None:
         """The dispatch nothing of the thread may overtake: the active run's, else the front one."""

@@ -158,7 +158,15 @@ def parse_exception(text: str) -> Allowed:
         return Allowed(network=ipaddress.ip_network(text))
     except ValueError:
         pass
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname or parts.path or parts.query or "@" in parts.netloc or "*" in text:
-        raise ValueError(f"expected host, host:port or a network such as 10.1.0.0/16, got {text!r}")
-    return Allowed(host=parts.hostname.lower(), port=parts.port)
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise _no_exception(text) from None
+    if not host or parts.netloc != text or set("@*") & set(text):
+        raise _no_exception(text)
+    return Allowed(host=host.lower(), port=port)
+
+
+def _no_exception(text: str) -> ValueError:
+    return ValueError(f"expected host, host:port or a network such as 10.1.0.0/16, got {text!r}")

@@ -20,7 +20,7 @@ from awaken.ports.clock import Clock, Ids, SystemClock, SystemIds
 from awaken.ports.model import Model
 from awaken.ports.runner import Runner
 from awaken.ports.tool import Tool
-from awaken.registry.specs import AgentError, AgentInCode, MakeRunner
+from awaken.registry.specs import AgentError, AgentInCode, Code, MakeRunner
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,14 @@ class Registry:
     def agents(self, tenant: str) -> Sequence[AgentSpec]:
         return [spec for _, (_, spec) in sorted(self._resolved.items())]
 
-    def bind(self, spec: AgentSpec) -> Runner:
+    def bind(self, spec: AgentSpec, code: Code | None = None) -> Runner:
+        """As the port has it; `code` gives the runner its models and tools, in place of this."""
         if spec.agent_id not in self._resolved:
             raise _gone("agent", spec.agent_id)
         make_runner = self._runners.get(spec.runner)
         if make_runner is None:
             raise _gone("runner", spec.runner)
-        return make_runner(spec, self)
+        return make_runner(spec, code or self)
 
     def model(self, name: str) -> Model:
         found = self._models.get(name)

@@ -8,6 +8,7 @@ server: this program can be ended at any time, and goes on where it was with `--
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,11 +18,14 @@ import anyio
 from anyio.abc import TaskStatus
 
 from awaken.client import DEFAULT_URL, Agent, Client, ClientError, EventStream, Fold, RunView
+from awaken.client.patience import OnPause, say_nothing
 from awaken.server.screen import Lines, Screen, exactly
 
 T = TypeVar("T")
 
 GIVE_UP_SECONDS: Final = 60.0
+KEY_VARIABLE: Final = "AWAKEN_API_KEY"
+"""Has the user's own key, for a server that wants one; others can see a command line."""
 _FAVOURITES: Final = ("default", "chat", "assistant")
 """Who is talked to when nobody is named, if there are several."""
 
@@ -66,16 +70,26 @@ class Chat:
                 if text.strip():
                     self._say(text)
         except ClientError as error:
-            self._screen.trouble(_no_server(self._url, error))
+            self._screen.trouble(what_to_do(self._url, error))
             return 1
         except (Leave, KeyboardInterrupt):
             self._part()
             return 0
 
+    def _client(
+        self, give_up_seconds: float = GIVE_UP_SECONDS, on_pause: OnPause = say_nothing
+    ) -> Client:
+        return Client(
+            self._url,
+            give_up_seconds=give_up_seconds,
+            on_pause=on_pause,
+            api_key=os.environ.get(KEY_VARIABLE) or None,
+        )
+
     # --- coming and going
 
     async def _agents(self) -> list[Agent]:
-        async with Client(self._url, give_up_seconds=0) as client:
+        async with self._client(0) as client:
             return await client.agents()
 
     def _greet(self, agents: list[Agent]) -> None:
@@ -107,7 +121,7 @@ class Chat:
             self._follow_and_decide(lambda client: client.stream(run_id))
 
     async def _active(self, thread_id: str) -> Any:
-        async with Client(self._url, give_up_seconds=0) as client:
+        async with self._client(0) as client:
             return await client.active_run(thread_id)
 
     def _part(self) -> None:
@@ -154,9 +168,7 @@ class Chat:
     async def _turn(self, start: Callable[[Client], EventStream]) -> bool:
         """Whether the run was followed to where it ends or waits."""
         turn = Turn(self._fold, self._screen)
-        async with Client(
-            self._url, give_up_seconds=GIVE_UP_SECONDS, on_pause=turn.paused
-        ) as client:
+        async with self._client(on_pause=turn.paused) as client:
             events = start(client)
             await turn.follow(client, events)
             self._run_id = events.run_id
@@ -229,7 +241,7 @@ class Chat:
         return "resume", meaning(ticket, text)
 
     async def _send(self, ticket: dict[str, Any], action: Any, payload: Any) -> None:
-        async with Client(self._url, give_up_seconds=GIVE_UP_SECONDS) as client:
+        async with self._client() as client:
             await client.decide(
                 ticket["ticket_id"], action, payload, arguments_hash=ticket["arguments_hash"]
             )
@@ -322,7 +334,10 @@ def _call(work: Coroutine[Any, Any, T]) -> T:
     return anyio.run(run)
 
 
-def _no_server(url: str, error: ClientError) -> str:
+def what_to_do(url: str, error: ClientError) -> str:
+    """Why there is no conversation, and what helps."""
+    if error.status == 401:
+        return f"{url} wants a key; put yours into {KEY_VARIABLE} ({error.code})"
     if error.code == "unreachable" and error.status is None:
         return f"there is no server at {url}; start one with: awaken serve"
     return error.message

@@ -57,7 +57,9 @@ def serve(
             metavar="[MODULE_OR_FILE[:ATTR]]", help="Where the agents are; without one, the demo."
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="A loopback address.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on. (default 127.0.0.1)")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one. (default 8080)")] = None,
     store: Annotated[str | None, typer.Option(help="sqlite:///path or sqlite://:memory:")] = None,
     data_dir: Annotated[
@@ -87,7 +89,7 @@ def serve(
 
 @cli.command()
 def chat(
-    agent: Annotated[str | None, typer.Argument(metavar="[AGENT]", help="Whom to talk to.")] = None,
+    agent: Annotated[str | None, typer.Argument(metavar="AGENT", help="Whom to talk to.")] = None,
     url: Annotated[
         str | None, typer.Option(help="The server. (default: the one of the settings)")
     ] = None,
@@ -147,7 +149,7 @@ def _store_trouble(fault: Exception, settings: Settings) -> str:
     """Why the store cannot be opened, and what to do."""
     if getattr(fault, "code", "") == "store_in_use":
         return f"{fault}. Stop that process, or use another --data-dir"
-    return f"the store {settings.store_url} cannot be opened: {fault}"
+    return f"the store {settings.store_told} cannot be opened: {fault}"
 
 
 def _fail(message: str) -> NoReturn:
@@ -161,13 +163,15 @@ def _announce(app: App, bound: socket.socket, target: str | None) -> None:
 
     names = [spec.agent_id for spec in app.registry.agents("")]
     if app.settings.log_format == "json":
-        facts = {"address": address(bound), "store": app.settings.store_url, "agents": names}
+        facts = {"address": address(bound), "store": app.settings.store_told, "agents": names}
         log.info("serving", extra=facts)
         return
-    typer.echo(start_text(address(bound), app.settings.store_url, names, demo=target is None))
+    reach = app.settings.reach
+    told = app.settings.store_told
+    typer.echo(start_text(address(bound), told, names, demo=target is None, reach=reach))
 
 
-def start_text(address: str, store: str, agents: list[str], *, demo: bool) -> str:
+def start_text(address: str, store: str, agents: list[str], *, demo: bool, reach: str) -> str:
     """What `serve` prints when it is ready."""
     from awaken import __version__
     from awaken.server.page import curl_line, talkative
@@ -178,7 +182,7 @@ def start_text(address: str, store: str, agents: list[str], *, demo: bool) -> st
         [
             f"Awaken {__version__} is ready",
             "",
-            f"  address   {address}  (open to this machine only: there are no keys)",
+            f"  address   {address}  ({reach})",
             f"  store     {store}",
             f"  agents    {', '.join(agents)}{hint}",
             f"  API       {address}/docs",

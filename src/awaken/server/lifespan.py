@@ -15,12 +15,13 @@ from typing import Final
 import anyio
 
 from awaken.mailbox.config import MailboxConfig
-from awaken.mailbox.service import Mailbox, Unattended
+from awaken.mailbox.service import Unattended
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.store import Store
 from awaken.protocols.native.http.services import Services
 from awaken.registry.registry import Registry
 from awaken.server.metrics import Metrics
+from awaken.server.observe import Observation, ObservedMailbox, observing
 from awaken.server.settings import Settings
 from awaken.server.stores import open_store
 from awaken.streams.care import keep_logs_small
@@ -43,8 +44,11 @@ async def running(
     worker_id = f"{socket.gethostname()}:{os.getpid()}:{ids.new()[-6:]}"
     store = await open_store(settings, clock, worker_id)
     try:
-        services = compose(registry, settings, clock, ids, metrics, store, worker_id)
-        async with anyio.create_task_group() as tasks:
+        async with (
+            observing(settings, metrics, clock, ids, worker_id) as watch,
+            anyio.create_task_group() as tasks,
+        ):
+            services = compose(registry, settings, clock, ids, watch, store, worker_id)
             tasks.start_soon(services.hub.run)
             tasks.start_soon(_take_care, services, settings)
             await tasks.start(services.mailbox.run)
@@ -72,25 +76,25 @@ def compose(
     settings: Settings,
     clock: Clock,
     ids: Ids,
-    metrics: Metrics,
+    watch: Observation,
     store: Store,
     worker_id: str,
 ) -> Services:
     """The services over an open store, not yet running."""
     hub = Hub(store, clock, heartbeat_ticks=settings.heartbeat_seconds)
     store.listen(hub.deliver)
-    store.listen(metrics.hear)
-    mailbox = Mailbox(
-        store=metrics.measured(store),
-        resolver=registry,
-        open_writer=open_writer(store, clock, flush_ms=settings.flush_ms),
+    mailbox = ObservedMailbox(
+        store=watch.store(store),
+        resolver=watch.resolver(registry),
+        open_writer=watch.open_writer(open_writer(store, clock, flush_ms=settings.flush_ms)),
         clock=clock,
         ids=ids,
         worker_id=worker_id,
         config=mailbox_config(settings),
-        observer=metrics.attempt_ended,
+        observer=watch.attempt_ended,
         unattended=attendance(hub, clock),
     )
+    mailbox.carry = watch.carry
     return Services(
         mailbox=mailbox,
         hub=hub,

@@ -1,217 +1,417 @@
-"""Prometheus metrics, measured by wrappers: nothing below the server knows that it is measured.
+"""Prometheus metrics: what there is, and looking up what is only known when it is asked for.
 
-Each application has a registry of its own, so that several can live in one process.
+Measured is by wrappers (`measured.py`, `measure.py`, `attempts.py`): nothing below the server knows
+of it. Each application has a registry of its own, so that several can live in one process. Label
+values are bounded: none is an id, and of names that others choose (`Names`) the first hundred
+count.
+
+The names of `docs/observability.md` are those of this file; `metrics_table` makes its table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-from awaken.domain.claim import Claim
-from awaken.domain.dispatch import Effect
-from awaken.domain.event import InferenceComplete
-from awaken.domain.outcome import (
-    CancelledOutcome,
-    Completed,
-    Failed,
-    Interrupted,
-    Lost,
-    Outcome,
-    Retry,
-    SupersededOutcome,
-    Suspended,
+import anyio.to_thread
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    generate_latest,
 )
-from awaken.mailbox.settle import Settled
-from awaken.ports.clock import Clock
-from awaken.ports.hints import Hint, LogGrew
+from prometheus_client.registry import Collector
+
+from awaken.ports.clock import Clock, SystemClock
 from awaken.ports.store import Store
 from awaken.protocols.native.http.services import Services
-from awaken.stores.instrumented import InstrumentedStore
+from awaken.tools import threads_used
+
+if TYPE_CHECKING:
+    from awaken.server.measure import TraceRequest
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 METRICS_KEY: Final = "awaken.metrics"
-DEPTH_SECONDS: Final = 5.0
-"""How old the counted depths of the queue may be."""
+LOOK_SECONDS: Final = 5.0
+"""How old what is looked up may be: the depths of the queue, files, the process."""
+MAX_NAMES: Final = 100
+MAX_NAME: Final = 100
+OTHER: Final = "other"
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONG_SECONDS: Final = (*_SECONDS, 60, 300, 1800, 3600)
 _DEPTHS: Final = ("queued", "claimed", "acked", "cancelled", "superseded", "dead_letter")
-_TOKENS: Final[Mapping[str, str]] = {
-    "prompt_tokens": "input",
-    "completion_tokens": "output",
-    "total_tokens": "total",
-    "thinking_tokens": "thinking",
-    "cache_read_tokens": "cache_read_input",
-    "cache_creation_tokens": "cache_creation_input",
-}
-_OUTCOMES: Final[Mapping[type[Outcome], str]] = {
-    Completed: "completed",
-    Suspended: "suspended",
-    Retry: "transient_error",
-    Failed: "permanent_error",
-    CancelledOutcome: "cancelled",
-    SupersededOutcome: "superseded",
-    Interrupted: "handed_over",
-    Lost: "lost",
-}
+
+
+class Described(NamedTuple):
+    """One metric, as the documentation lists it; `name` is that of its samples."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+class Maker:
+    """Makes metrics in a registry, and remembers what they are."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.described: list[Described] = []
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.described.append(Described(f"{name}_total", "counter", labels, text))
+        return Counter(name, text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.described.append(Described(name, "gauge", labels, text))
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def seconds(self, name: str, text: str, *labels: str, long: bool = False) -> Histogram:
+        """A histogram of durations; `long` ones go up to an hour."""
+        name = f"{name}_seconds"
+        self.described.append(Described(name, "histogram", labels, text))
+        buckets = _LONG_SECONDS if long else _SECONDS
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+class Names:
+    """Names that others choose, as label values: the first `MAX_NAMES` count, the rest is one."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """`name`, or `other`."""
+        if name in self._known:
+            return name
+        if len(self._known) >= MAX_NAMES or len(name) > MAX_NAME:
+            return OTHER
+        self._known.add(name)
+        return name
 
 
 class Metrics:
     """The metrics of one application."""
 
     def __init__(self, clock: Clock) -> None:
+        make = Maker()
         self.clock = clock
-        self._counted_at = float("-inf")
-        self.registry = CollectorRegistry()
-        self.http = HttpMetrics(self.registry)
-        self._runs = RunMetrics(self.registry)
-        self._operations = Counter(
-            "awaken_mailbox_operations",
-            "Store operations of the mailbox",
-            ["operation", "result"],
-            registry=self.registry,
-        )
-        self._operation_seconds = Histogram(
-            "awaken_mailbox_operation_duration_seconds",
-            "How long they took, their commit included",
-            ["operation", "result"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._depth = Gauge(
-            "awaken_mailbox_dispatch_depth",
-            "Dispatches by state",
-            ["status"],
-            registry=self.registry,
-        )
-        self._queued = Gauge(
-            "awaken_mailbox_queue_depth", "Queued dispatches", registry=self.registry
-        )
+        self.registry = make.registry
+        self.http = HttpMetrics(make)
+        self.mailbox = MailboxMetrics(make)
+        self.runs = RunMetrics(make)
+        self.models = ModelMetrics(make)
+        self.tools = ToolMetrics(make)
+        self.machine = MachineMetrics(make)
+        self.described = tuple(make.described)
+        self._looked_at = float("-inf")
 
     def render(self) -> bytes:
         """All of it, as text."""
-        return generate_latest(self.registry)
+        return generate_latest(_WithoutCreation(self.registry))
 
     async def refresh(self, services: Services) -> None:
         """Set what is looked up when it is asked for."""
-        self._runs.active.set(services.mailbox.statistics().executing)
+        statistics = services.mailbox.statistics()
+        self.runs.active.set(statistics.executing)
+        self.runs.slots.set(statistics.slots)
+        self.tools.look()
         now = self.clock.monotonic()
-        if now - self._counted_at < DEPTH_SECONDS:
+        if now - self._looked_at < LOOK_SECONDS:
             return
-        self._counted_at = now
-        counts = await services.store.counts()
-        for status in _DEPTHS:
-            self._depth.labels(status).set(getattr(counts, status))
-        self._queued.set(counts.queued)
+        self._looked_at = now
+        await self.mailbox.look(services.store)
+        await anyio.to_thread.run_sync(self.machine.look)
 
-    def measured(self, store: Store) -> Store:
-        """`store` with its operations counted and timed."""
-        return InstrumentedStore(store, self._operation_ended, self.clock)
 
-    def hear(self, hints: Sequence[Hint]) -> None:
-        """The store's listener: counts what the log tells of models."""
-        for hint in hints:
-            if isinstance(hint, LogGrew):
-                for item in hint.segment.items:
-                    if type(item.event) is InferenceComplete:
-                        self._runs.inference_ended(item.event)
+class _WithoutCreation(Collector):
+    """A registry without the time at which each series began: a quarter of all samples, unused."""
 
-    def attempt_ended(self, claim: Claim, outcome: Outcome, settled: Settled | None) -> None:
-        """The mailbox's observer."""
-        self._runs.attempt_ended(claim, outcome, settled, self.clock.now())
+    def __init__(self, inner: Collector) -> None:
+        self._inner = inner
 
-    def _operation_ended(self, name: str, result: str, seconds: float) -> None:
-        self._operations.labels(name, result).inc()
-        self._operation_seconds.labels(name, result).observe(seconds)
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._inner.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
 
 
 class HttpMetrics:
-    """Requests and streams."""
+    """Requests and streams.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+    `trace` begins the span of a request, while requests are traced. `new_id` names those that come
+    without a name, while the application runs.
+    """
+
+    def __init__(self, make: Maker) -> None:
+        self.trace: TraceRequest | None = None
+        self.new_id: Callable[[], str] | None = None
+        self.requests = make.counter(
             "awaken_http_requests",
-            "Answered requests",
-            ["method", "route", "status"],
-            registry=registry,
+            "Answered requests, by the pattern of their route",
+            *("method", "route", "status"),
         )
-        self.seconds = Histogram(
-            "awaken_http_request_duration_seconds",
-            "How long they took; a stream counts to its first byte",
-            ["method", "route", "status"],
-            buckets=_SECONDS,
-            registry=registry,
+        self.seconds = make.seconds(
+            "awaken_http_request_duration",
+            "How long answers took; a stream counts to its first byte",
+            *("method", "route", "status"),
         )
-        self.in_flight = Gauge(
-            "awaken_http_requests_in_flight",
-            "Requests being answered, streams included",
-            registry=registry,
+        self.in_flight = make.gauge(
+            "awaken_http_requests_in_flight", "Requests being answered, streams included"
         )
-        self.streams = Gauge("awaken_sse_connections", "Open event streams", registry=registry)
+        self.streams = make.gauge("awaken_sse_connections", "Open event streams")
+
+
+class MailboxMetrics:
+    """The queue, and the store behind it."""
+
+    def __init__(self, make: Maker) -> None:
+        self.operations = make.counter(
+            "awaken_mailbox_operations",
+            "Calls of the store; `result` is `ok`, `refused` by a rule, or `error`",
+            *("operation", "result"),
+        )
+        self.operation_seconds = make.seconds(
+            "awaken_mailbox_operation_duration",
+            "How long they took, their commit included",
+            *("operation", "result"),
+        )
+        self._queued = make.gauge("awaken_mailbox_queue_depth", "Queued dispatches, due or not")
+        self._depth = make.gauge(
+            "awaken_mailbox_dispatch_depth", "Dispatches in the store, by state", "status"
+        )
+        self._oldest = make.gauge(
+            "awaken_mailbox_oldest_due_seconds",
+            "How long the oldest dispatch that could start has been waiting; 0 when none is",
+        )
+        start = "awaken_mailbox_dispatch"
+        self.enqueued = make.seconds(
+            f"{start}_enqueue_to_start",
+            "From the submission to its first claim, intended delay included",
+            long=True,
+        )
+        self.eligible = make.seconds(
+            f"{start}_eligible_to_start",
+            "From the moment a dispatch could start to its claim, retries included",
+            long=True,
+        )
+        self.prepared = make.seconds(
+            f"{start}_claim_to_start", "From the claim to the first line of the agent"
+        )
+        self.completed = make.seconds(
+            f"{start}_enqueue_to_complete",
+            "From the submission to the end of its dispatch",
+            "outcome",
+            long=True,
+        )
+        self.runtime = make.seconds(
+            f"{start}_runtime",
+            "How long an attempt took, from claim to settle",
+            "outcome",
+            long=True,
+        )
+
+    async def look(self, store: Store) -> None:
+        """Count the queue."""
+        counts = await store.counts()
+        for status in _DEPTHS:
+            self._depth.labels(status).set(getattr(counts, status))
+        self._queued.set(counts.queued)
+        self._oldest.set((counts.oldest_due_ms or 0) / 1000)
 
 
 class RunMetrics:
-    """Attempts and their models."""
+    """Attempts at runs, and how they ended."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=_LONG_SECONDS, registry=registry)
+    def __init__(self, make: Maker) -> None:
+        self.classes = Names()
+        self.active = make.gauge("awaken_active_runs", "Attempts being executed by this process")
+        self.slots = make.gauge(
+            "awaken_run_slots", "How many attempts this process executes at most"
+        )
+        self.ended = make.counter(
+            "awaken_runs",
+            "Attempts that ended: `completed`, `suspended`, `transient_error` (will be retried), "
+            "`permanent_error`, `dead_letter` (retried too often), `cancelled`, `superseded`, "
+            "`handed_over` at shutdown, or `lost` to another worker",
+            "outcome",
+        )
+        self.seconds = make.seconds(
+            "awaken_run_duration",
+            "How long a run was executed in all, when its end or its wait began; waiting and "
+            "queueing do not count",
+            "outcome",
+            long=True,
+        )
+        self._errors = make.counter(
+            "awaken_errors", "Failed attempts and faults of the store, by their code", "class"
+        )
+        self.suspensions = make.counter(
+            "awaken_agent_suspensions",
+            "Tool calls that began to wait for somebody (`suspended`) or went on (`resumed`)",
+            *("action", "resume_mode"),
+        )
 
-        start = "awaken_mailbox_dispatch"
-        self.active = Gauge("awaken_active_runs", "Attempts being executed", registry=registry)
-        self.runs = Counter("awaken_runs", "Attempts that ended", ["outcome"], registry=registry)
-        self.runtime = histogram("awaken_run_duration_seconds", "How long attempts took", "outcome")
-        self.enqueued = histogram(
-            f"{start}_enqueue_to_start_seconds", "From the submission to the claim"
-        )
-        self.eligible = histogram(
-            f"{start}_eligible_to_start_seconds", "The same without intended delay"
-        )
-        self.completed = histogram(
-            f"{start}_enqueue_to_complete_seconds", "From the submission to the end", "outcome"
-        )
-        self.inferences = Counter(
+    def failed(self, code: str) -> None:
+        """Count an error."""
+        self._errors.labels(self.classes.label(code)).inc()
+
+
+class ModelMetrics:
+    """Calls of models."""
+
+    def __init__(self, make: Maker) -> None:
+        self.names = Names()
+        self.classes = Names()
+        model = ("model", "provider")
+        self.requests = make.counter(
             "awaken_inference_requests",
-            "Model calls that ended well",
-            ["model", "provider", "status"],
-            registry=registry,
+            "Model calls; `status` is `ok`, `error` or `cancelled`",
+            *(*model, "status"),
         )
-        self.inference_seconds = histogram(
-            "awaken_inference_duration_seconds",
-            "How long they took",
-            "model",
-            "provider",
-            "status",
+        self.seconds = make.seconds(
+            "awaken_inference_duration",
+            "How long they took, retries included",
+            *(*model, "status"),
+            long=True,
         )
-        self.tokens = Counter(
+        self.first = make.seconds(
+            "awaken_inference_first_chunk", "From the call to the first piece of the answer", *model
+        )
+        self.tokens = make.counter(
             "awaken_inference_tokens",
-            "Tokens, as counted by the provider",
-            ["model", "provider", "type"],
-            registry=registry,
+            "Tokens as the provider counts them: `input`, `output`, `total`, and of these "
+            "`thinking`, `cache_read_input`, `cache_creation_input`",
+            *(*model, "type"),
+        )
+        self.errors = make.counter(
+            "awaken_inference_errors", "Model calls that failed, by code", *(*model, "class")
+        )
+        self.tries = make.counter(
+            "awaken_inference_tries",
+            "Requests to a provider, retries of one call included; `result` is `ok`, `cancelled` "
+            "or the code of the failure",
+            *(*model, "result"),
         )
 
-    def attempt_ended(
-        self, claim: Claim, outcome: Outcome, settled: Settled | None, now: int
-    ) -> None:
-        """Count an attempt."""
-        label = _OUTCOMES[type(outcome)]
-        if isinstance(outcome, Retry) and settled and settled.effect is Effect.fail_run:
-            label = "dead_letter"
-        self.runs.labels(label).inc()
-        self.runtime.labels(label).observe(max(0, now - claim.claimed_at) / 1000)
-        self.completed.labels(label).observe(max(0, now - claim.enqueued_at) / 1000)
-        self.enqueued.observe(max(0, claim.claimed_at - claim.enqueued_at) / 1000)
-        self.eligible.observe(max(0, claim.claimed_at - claim.eligible_at) / 1000)
+    def labels(self, name: str) -> tuple[str, str]:
+        """(model, provider) of a model's full name."""
+        provider, colon, model = name.partition(":")
+        if not colon:
+            provider, model = "", name
+        return self.names.label(model), self.names.label(provider) if provider else ""
 
-    def inference_ended(self, event: InferenceComplete) -> None:
-        """Count a model call."""
-        provider, colon, name = event.model.partition(":")
-        labels = (name, provider) if colon else (event.model, "")
-        self.inferences.labels(*labels, "ok").inc()
-        self.inference_seconds.labels(*labels, "ok").observe(event.duration_ms / 1000)
-        for key, count in (event.usage or {}).items():
-            if key in _TOKENS:
-                self.tokens.labels(*labels, _TOKENS[key]).inc(count)
+
+class ToolMetrics:
+    """Tools, and the threads that sync ones run in."""
+
+    def __init__(self, make: Maker) -> None:
+        self.names = Names()
+        self.classes = Names()
+        self.in_threads = 0
+        self.calls = make.counter(
+            "awaken_tool_calls",
+            "Executions of tools; `status` is `ok`, `error`, `suspended` (it asked) or `cancelled` "
+            "(its time limit, a stop)",
+            *("tool", "status"),
+        )
+        self.seconds = make.seconds(
+            "awaken_tool_duration", "How long they took", *("tool", "status"), long=True
+        )
+        self.errors = make.counter(
+            "awaken_tool_errors",
+            "Tool calls whose result is an error, by code; `denied`, `timeout` and calls that were "
+            "not executed among them",
+            *("tool", "class"),
+        )
+        self._threads = make.gauge(
+            "awaken_tool_threads", "Threads in which sync tools run, in this process"
+        )
+        self._abandoned = make.gauge(
+            "awaken_tool_threads_abandoned",
+            "Of these, threads whose call was given up and that have not ended",
+        )
+
+    def look(self) -> None:
+        """Count the threads."""
+        used = threads_used()
+        self._threads.set(used)
+        self._abandoned.set(max(0, used - self.in_threads))
+
+
+class MachineMetrics:
+    """The files of the store, and the process. `files` are (label, path)."""
+
+    def __init__(self, make: Maker) -> None:
+        self.files: Sequence[tuple[str, str]] = ()
+        self._bytes = make.gauge(
+            "awaken_store_file_bytes",
+            "Size of the store's files: `database`, and its write-ahead log `wal`",
+            "file",
+        )
+        self._process = _ProcessFigures()
+        make.registry.register(self._process)
+        make.described += PROCESS
+
+    def look(self) -> None:
+        """Blocks: it asks the file system."""
+        for label, path in self.files:
+            size = 0
+            with suppress(OSError):  # there is no log yet
+                size = os.stat(path).st_size
+            self._bytes.labels(label).set(size)
+        self._process.look()
+
+
+class _ProcessFigures(Collector):
+    """What the operating system says of this process, where it says anything (Linux)."""
+
+    def __init__(self) -> None:
+        self._collector = ProcessCollector(registry=None)
+        self._found: list[Metric] = []
+
+    def collect(self) -> list[Metric]:
+        return self._found
+
+    def look(self) -> None:
+        self._found = list(self._collector.collect())
+
+
+PROCESS: Final = (
+    Described("process_cpu_seconds_total", "counter", (), "Processor time used"),
+    Described("process_max_fds", "gauge", (), "How many files and sockets may be open"),
+    Described("process_open_fds", "gauge", (), "How many are"),
+    Described("process_resident_memory_bytes", "gauge", (), "Memory in use"),
+    Described("process_start_time_seconds", "gauge", (), "When the process started (Unix time)"),
+    Described("process_virtual_memory_bytes", "gauge", (), "Address space"),
+)
+"""Written by prometheus_client on Linux."""
+
+
+# --- the documentation ---------------------------------------------------------------------------
+
+TABLE_BEGIN: Final = "<!-- metrics: made by `make docs` -->\n"
+TABLE_END: Final = "<!-- end of metrics -->\n"
+
+
+def metrics_table() -> str:
+    """The table of all metrics, in Markdown."""
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{name}`' for name in metric.labels)} "
+        f"| {metric.text} |"
+        for metric in Metrics(SystemClock()).described
+    ]
+    return "\n".join(["| Name | Type | Labels | Meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def with_metrics_table(page: str) -> str:
+    """`page` with the table as it is now between its marks."""
+    before, _, rest = page.partition(TABLE_BEGIN)
+    _, _, after = rest.partition(TABLE_END)
+    return f"{before}{TABLE_BEGIN}{metrics_table()}{TABLE_END}{after}"

@@ -32,7 +32,9 @@ def describe(api: FastAPI) -> dict[str, Any]:
         paths.setdefault(START_RUN.pattern, {})["post"] = _START
         paths.setdefault(JOIN_RUN.pattern, {})["get"] = _JOIN_RUN
         paths.setdefault(JOIN_THREAD.pattern, {})["get"] = _JOIN_THREAD
-        document["components"]["schemas"]["StreamEntry"] = _ENTRY
+        schemas = document["components"]["schemas"]
+        schemas["StreamEntry"] = _ENTRY
+        schemas["ErrorBody"]["required"].remove("details")
         document["components"]["securitySchemes"] = _SCHEMES
         for path, operations in paths.items():
             for method, operation in operations.items():
@@ -75,7 +77,6 @@ def _stream(text: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
         "description": text,
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
                 "x-event-data": {"$ref": "#/components/schemas/StreamEntry"},
             }
         },
@@ -96,7 +97,7 @@ _SCHEMES: Final = {
         "description": "An API key.",
     },
 }
-_INTEGER: Final = {"type": "integer", "minimum": 0}
+_INTEGER: Final = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 _AFTER: Final = _parameter("after", "query", "Only entries after this one.", _INTEGER)
 _LAST_ID: Final = _parameter(
     "Last-Event-ID",

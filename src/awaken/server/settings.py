@@ -22,6 +22,8 @@ from awaken.server.security_settings import PREFIX, SecuritySettings, Texts, is_
 log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "awaken.toml"
+OF_CLIENTS: Final = frozenset({f"{PREFIX}API_KEY"})
+"""Variables that programs which use a server read; they may stand in its environment too."""
 
 _HOUR_MS = 3_600_000
 
@@ -54,6 +56,11 @@ class Settings(SecuritySettings):
         default="info", description="The least severe log lines that are written."
     )
     access_log: bool = Field(default=False, description="Log every HTTP request.")
+    tracing: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; needs "
+        "the extra `otel`. See [observability](observability.md).",
+    )
     heartbeat_seconds: int = Field(
         default=15,
         ge=1,
@@ -160,6 +167,21 @@ class Settings(SecuritySettings):
         """The store's address, with its default."""
         return self.store or f"sqlite:///{self.data_dir / 'awaken.db'}"
 
+    @property
+    def store_told(self) -> str:
+        """The same for people and logs: without what may be a password (I11)."""
+        scheme, separator, rest = self.store_url.partition("://")
+        hidden = separator and "@" in rest
+        return f"{scheme}://…@{rest.rpartition('@')[2]}" if hidden else self.store_url
+
+    @property
+    def reach(self) -> str:
+        """Who can use the server, in words."""
+        if not self.has_keys:
+            return "open to this machine only: there are no keys"
+        where = "this machine" if is_loopback(self.host) else "the network"
+        return f"open to {where}, with a key: -H 'authorization: Bearer …'"
+
 
 # --- reading -------------------------------------------------------------------------------------
 
@@ -201,7 +223,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     values = {}
     for name, value in environ.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in OF_CLIENTS:
             continue
         key = name.removeprefix(PREFIX).lower()
         if key in Settings.model_fields:

@@ -309,7 +309,7 @@ def _latest_delivery(run: Run, dispatch: Dispatch) -> Iterable[str]:
 
 
 def _holds(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
-    """The head names what is claimed and who has the thread, and counts what is queued."""
+    """The head names what is claimed, who has the thread, and who waits; it counts the queued."""
     head = history.head
     queued = {d.dispatch_id for d in history.dispatches if isinstance(d.body, Queued)}
     claimed = [d.dispatch_id for d in history.dispatches if isinstance(d.body, Claimed)]
@@ -322,5 +322,8 @@ def _holds(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
     running = [run.run_id for run in history.runs if run.status is RunStatus.running]
     if running != ([] if head.active_run is None else [head.active_run]):
         yield f"the head says {head.active_run} has the thread, running are {running}"
+    waiting = [run.run_id for run in history.runs if run.status is RunStatus.waiting]
+    if waiting != ([] if head.waiting_run is None else [head.waiting_run]):
+        yield f"the head says {head.waiting_run} waits, in truth {waiting}"
     if quiescent and (head.active_run is not None or head.claimed_dispatch is not None):
         yield f"the thread is still held: {head}"

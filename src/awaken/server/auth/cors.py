@@ -19,11 +19,12 @@ from awaken.server.security import check_caller
 MAX_AGE_SECONDS: Final = 600
 METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS: Final = (
-    b"authorization, content-type, if-match, last-event-id, x-api-key, x-correlation-id, "
-    b"x-request-id"
+    b"authorization, content-type, if-match, last-event-id, traceparent, tracestate, x-api-key, "
+    b"x-correlation-id, x-request-id"
 )
 RESPONSE_HEADERS: Final = (
-    b"awaken-run-id, awaken-thread-id, content-location, retry-after, www-authenticate"
+    b"awaken-run-id, awaken-thread-id, content-location, retry-after, www-authenticate, "
+    b"x-request-id"
 )
 _VARY: Final = (b"vary", b"origin")
 

@@ -3,8 +3,8 @@
 A route that is added to a router and not here does not exist for clients: the policy point looks
 the request up in this table before any router sees it. `tests/server/test_walk.py` compares both.
 
-A path is matched as the client sent it, percent-encoded: literal segments before parameters, as the
-routers do it.
+A path is matched as the client sent it, percent-encoded. Literal segments come before parameters,
+so a path means one thing: `/v1/runs/wait` is no run.
 """
 
 from __future__ import annotations
@@ -107,21 +107,24 @@ class Policy:
             node.pattern, node.methods = pattern, methods
 
     def find(self, method: str, path: str) -> Match | None:
-        """The route of a request; None is what there is none for. HEAD is a GET."""
+        """The route of a request; None when there is none. HEAD is a GET."""
         wanted = "GET" if method == "HEAD" else method
         segments = path.split("/")
-        for node in _nodes(self._root, segments, 0):
-            if wanted in node.methods:
-                names = zip(node.pattern.split("/"), segments, strict=True)
-                parameters = {name[1:-1]: unquote(got) for name, got in names if name[:1] == "{"}
-                return Match(node.pattern, node.methods[wanted], parameters)
-        return None
+        node = self._resource(segments)
+        if node is None or wanted not in node.methods:
+            return None
+        names = zip(node.pattern.split("/"), segments, strict=True)
+        parameters = {name[1:-1]: unquote(got) for name, got in names if name[:1] == "{"}
+        return Match(node.pattern, node.methods[wanted], parameters)
 
     def methods(self, path: str) -> set[str]:
         """The methods of a path; none when there is nothing."""
-        found = _nodes(self._root, path.split("/"), 0)
-        methods = {method for node in found for method in node.methods}
+        node = self._resource(path.split("/"))
+        methods = set(node.methods) if node is not None else set()
         return methods | {"HEAD"} if "GET" in methods else methods
+
+    def _resource(self, segments: list[str]) -> _Node | None:
+        return next((node for node in _nodes(self._root, segments, 0) if node.methods), None)
 
 
 def _child(node: _Node, segment: str) -> _Node:

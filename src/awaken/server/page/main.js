@@ -40,13 +40,17 @@ function showPlace() {
 
 function unknown({ title }) {
   title('Nothing here');
-  return [h('h1', { tabindex: -1 }, 'Nothing here'), empty(h('a', { href: '#/' }, 'Back to the start'))];
+  return [
+    h('h1', { tabindex: -1 }, 'Nothing here'),
+    empty(h('a', { href: '#/' }, 'Back to the start')),
+  ];
 }
 
 document.body.replaceChildren(...shell.node);
 showPlace();
 addEventListener('hashchange', () => {
-  const held = document.activeElement?.closest('main') && document.activeElement.getAttribute('aria-label');
+  const held =
+    document.activeElement?.closest('main') && document.activeElement.getAttribute('aria-label');
   showPlace();
   // A filter that was just used keeps the focus; else it goes to where the view begins.
   const again = held && document.querySelector(`main [aria-label="${CSS.escape(held)}"]`);

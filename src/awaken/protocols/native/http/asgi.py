@@ -131,9 +131,7 @@ async def send_json(send: Send, status: int, value: Any, headers: Headers = ()) 
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(
-    send: Send, error: AwakenError, more: Iterable[tuple[str, str]] = ()
-) -> None:
+async def send_error(send: Send, error: AwakenError, more: Iterable[tuple[str, str]] = ()) -> None:
     """Answer with a refusal in the one shape, with `more` headers than its own."""
     headers = [
         (key.encode("latin-1"), value.encode("latin-1"))

@@ -15,8 +15,8 @@ IDENTITY_KEY: Final = "awaken.identity"
 class Right(StrEnum):
     """The scopes a caller may have; none includes another.
 
-    invoke: start, steer, stop and read runs and threads. approve: decide tickets, and read what they
-    are about. admin: operate the server.
+    invoke: start, steer, stop and read runs and threads. approve: decide tickets, and read what
+    they are about. admin: operate the server.
     """
 
     invoke = "invoke"

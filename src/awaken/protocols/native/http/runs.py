@@ -116,9 +116,7 @@ async def cancel_run(
 ) -> wire.Stopped:
     """Stop a run, wherever it is. Once answered 202 the stop is durable; 409 is too late."""
     reason = request.reason if request else None
-    stop = await services.mailbox.cancel_run(
-        caller.tenant, run_id, by=caller.actor, reason=reason
-    )
+    stop = await services.mailbox.cancel_run(caller.tenant, run_id, by=caller.actor, reason=reason)
     if stop is Stop.too_late:
         raise Refusal("already_finished", f"run {run_id} has finished", details={"run_id": run_id})
     return wire.Stopped(status=stop.value, run_id=run_id)

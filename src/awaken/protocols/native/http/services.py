@@ -6,7 +6,7 @@ look them up; outside the application's lifespan there are none, and the front a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends
@@ -63,7 +63,7 @@ class Services:
     ids: Ids
     heartbeat_seconds: float
     started_at: float
-    quota: Quota = NoQuota()
+    quota: Quota = field(default_factory=NoQuota)
 
     async def submit(self, caller: Caller, submission: Submission) -> Accepted:
         """Submit a run for `caller`; all routes of all protocols come through here.

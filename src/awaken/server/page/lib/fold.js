@@ -6,7 +6,22 @@
  * so a view redraws only what changed.
  */
 
-const touch = (thing) => (thing.rev += 1);
+import { addMessage, remember, rememberResult, settleStep } from './fold-messages.js';
+import {
+  addText,
+  callIn,
+  callStep,
+  closeStep,
+  finish,
+  openStep,
+  openTicket,
+  stepOf,
+  takeBack,
+  touch,
+} from './fold-steps.js';
+
+/** Messages of a snapshot come before everything that has a number in the log. */
+const FIRST = 2 ** 40;
 
 /** A run, as far as its events are known. */
 export class Run {
@@ -24,6 +39,7 @@ export class Run {
     this.items = [];
     this.steps = new Map();
     this.calls = new Map();
+    this.orphans = new Map();
     this.open = null;
   }
 
@@ -39,7 +55,9 @@ export class Run {
   }
 
   get openTickets() {
-    return [...this.calls.values()].flatMap((call) => call.tickets.filter((t) => t.status === 'open'));
+    return [...this.calls.values()].flatMap((call) =>
+      call.tickets.filter((t) => t.status === 'open'),
+    );
   }
 
   /** One more thing that happened; the end stays last, should it be known before. */
@@ -50,10 +68,30 @@ export class Run {
 
   /** Something that happened beside what was said: within the open step, or between steps. */
   note(what, entry, more = {}) {
-    const note = { kind: 'note', type: 'note', key: `note-${entry.seq}`, rev: 0, what, at: entry.at, ...more };
+    const note = {
+      kind: 'note',
+      type: 'note',
+      key: `note-${entry.seq}`,
+      rev: 0,
+      what,
+      at: entry.at,
+      ...more,
+    };
     if (!this.open) return this.push(note);
     this.open.parts.push(note);
     return touch(this.open);
+  }
+
+  /** Put `part`, what is remembered of earlier messages, before what is known. */
+  begin(part) {
+    const known = new Set(this.items.map((item) => item.key));
+    this.items.unshift(...part.items.filter((item) => !known.has(item.key)));
+    this.steps = new Map([...part.steps, ...this.steps]);
+    this.calls = new Map([...part.calls, ...this.calls]);
+    this.place = part.place;
+    for (const message of this.orphans.values()) rememberResult(this, message);
+    this.orphans = new Map([...part.orphans, ...this.orphans]);
+    touch(this);
   }
 
   /** What the server knows of the run, for what the events at hand do not tell. */
@@ -88,7 +126,9 @@ export class Thread {
 
   /** Those in which something was said, in order. */
   get spoken() {
-    const runs = [...this.runs.values()].filter((run) => run.items.some((item) => item.kind !== 'note'));
+    const runs = [...this.runs.values()].filter((run) =>
+      run.items.some((item) => item.kind !== 'note'),
+    );
     return runs.sort((a, b) => a.place - b.place);
   }
 
@@ -112,228 +152,19 @@ export class Thread {
     if (snapshot.active_run_id) this.run(snapshot.active_run_id).status = 'running';
   }
 
-  /** Committed messages from before what is known. */
+  /** Committed messages, in order, from before what is known. */
   earlier(messages) {
+    const parts = new Map();
     for (const message of messages) {
-      this.messageIds.add(message.message_id);
-      const run = this.run(message.run_id);
-      run.place = Math.min(run.place ?? 0, message.message_seq - 1e9); // before all that has a seq
-      remember(run, message);
-      touch(run);
+      const { run_id: runId, message_id: id, message_seq: seq } = message;
+      this.messageIds.add(id);
+      if (!parts.has(runId))
+        parts.set(runId, Object.assign(new Run(runId), { place: seq - FIRST }));
+      remember(parts.get(runId), message);
     }
+    for (const [runId, part] of parts) this.run(runId).begin(part);
     if (messages.length) this.firstMessageSeq = messages[0].message_seq;
   }
-}
-
-// --- steps and their parts ------------------------------------------------------------------------
-
-function stepOf(run, messageId, entry) {
-  let step = run.steps.get(messageId);
-  if (!step) {
-    step = {
-      kind: 'step',
-      key: `step-${messageId}`,
-      rev: 0,
-      messageId,
-      number: run.steps.size + 1,
-      parts: [],
-      model: null,
-      startedAt: entry?.at ?? null,
-      open: true,
-      interrupted: false,
-      remembered: false,
-    };
-    run.steps.set(messageId, step);
-    run.push(step);
-  }
-  return step;
-}
-
-/** The step that is being written; a stream that begins within one gets one without a name. */
-function openStep(run, entry) {
-  run.open ??= stepOf(run, `unnamed-${entry.seq}`, entry);
-  touch(run.open);
-  return run.open;
-}
-
-function addText(run, entry, type, text) {
-  const step = openStep(run, entry);
-  let part = step.parts.at(-1);
-  if (part?.type !== type) {
-    part = { type, key: `${type}-${entry.seq}`, rev: 0, text: '', pieces: [] };
-    step.parts.push(part);
-  }
-  part.pieces.push([entry.seq, part.text.length]);
-  part.text += text;
-  touch(part);
-}
-
-function callOf(run, id, name, entry) {
-  let call = run.calls.get(id);
-  if (!call) {
-    call = {
-      type: 'call',
-      key: `call-${id}`,
-      rev: 0,
-      id,
-      name,
-      seq: entry?.seq ?? 0,
-      argumentsText: '',
-      arguments: undefined,
-      ready: false,
-      output: '',
-      progress: null,
-      outcome: null,
-      result: undefined,
-      tickets: [],
-      readyAt: null,
-      doneAt: null,
-      dropped: false,
-    };
-    run.calls.set(id, call);
-  }
-  touch(call);
-  return call;
-}
-
-function callIn(run, step, id, name, entry) {
-  const call = callOf(run, id, name, entry);
-  if (!step.parts.includes(call)) step.parts.push(call);
-  call.step = step;
-  touch(step);
-  return call;
-}
-
-/** Void the deltas with `first` ≤ seq < `end`: of what is not committed that is always the tail. */
-function takeBack(run, first, end) {
-  const step = run.open;
-  if (!step) return;
-  for (const part of step.parts) {
-    const piece = part.pieces?.find(([seq]) => seq >= first && seq < end);
-    if (!piece) continue;
-    part.text = part.text.slice(0, piece[1]);
-    part.pieces = part.pieces.filter(([seq]) => seq < first);
-    touch(part);
-  }
-  const voided = (part) => part.type === 'call' && !part.ready && part.seq >= first && part.seq < end;
-  for (const call of step.parts.filter(voided)) run.calls.delete(call.id);
-  step.parts = step.parts.filter((part) => !voided(part) && part.text !== '');
-  touch(step);
-}
-
-function openTicket(run, ticket) {
-  const call = callOf(run, ticket.tool_call_id, ticket.tool_name);
-  const known = call.tickets.find((each) => each.ticket_id === ticket.ticket_id);
-  if (!known) call.tickets.push({ status: 'open', ...ticket });
-  if (!call.step) {
-    const step = run.open ?? run.items.findLast((item) => item.kind === 'step');
-    if (step) callIn(run, step, call.id, call.name);
-  }
-  if (call.step) touch(call.step);
-}
-
-function closeStep(run) {
-  if (!run.open) return;
-  run.open.open = false;
-  touch(run.open);
-  run.open = null;
-}
-
-function finish(run, termination) {
-  run.termination = termination;
-  closeStep(run);
-  for (const call of run.calls.values()) {
-    if (call.outcome === 'succeeded' || call.outcome === 'failed') continue;
-    call.dropped = true;
-    touch(call);
-    if (call.step) touch(call.step);
-  }
-  if (run.items.at(-1)?.kind === 'end') return;
-  run.push({ kind: 'end', key: 'end', rev: 0, termination, at: run.finishedAt });
-}
-
-// --- committed messages -----------------------------------------------------------------------------
-
-const textOf = (blocks, type, field) =>
-  (blocks ?? [])
-    .filter((block) => block.type === type)
-    .map((block) => block[field])
-    .join('');
-
-/** Blocks that are neither text nor thought: shown by their kind. */
-const othersOf = (blocks) =>
-  (blocks ?? []).filter((block) => block.type !== 'text' && block.type !== 'thinking');
-
-function addMessage(run, message, at) {
-  if (run.items.some((item) => item.messageId === message.message_id)) return;
-  run.push({
-    kind: 'message',
-    key: `message-${message.message_id}`,
-    rev: 0,
-    messageId: message.message_id,
-    role: message.role,
-    text: textOf(message.content, 'text', 'text'),
-    others: othersOf(message.content),
-    at,
-  });
-}
-
-/** The message is what the step came to; its deltas are of no more use. */
-function settleStep(run, step, message) {
-  step.interrupted = message.interrupted ?? false;
-  settleText(step, 'reasoning', textOf(message.content, 'thinking', 'thinking'));
-  settleText(step, 'text', textOf(message.content, 'text', 'text'));
-  for (const planned of message.tool_calls ?? []) {
-    const call = callIn(run, step, planned.id, planned.name);
-    call.ready = true;
-    call.arguments = planned.arguments;
-  }
-  touch(step);
-}
-
-function settleText(step, type, text) {
-  const parts = step.parts.filter((part) => part.type === type);
-  for (const part of parts) part.pieces = [];
-  if (parts.map((part) => part.text).join('') === text) return;
-  const first = parts[0];
-  step.parts = step.parts.filter((part) => part.type !== type || part === first);
-  if (first) {
-    first.text = text;
-    touch(first);
-  } else if (text) {
-    const at = type === 'reasoning' ? 0 : step.parts.findIndex((part) => part.type === 'call');
-    const part = { type, key: `${type}-whole`, rev: 0, text, pieces: [] };
-    step.parts.splice(at < 0 ? step.parts.length : at, 0, part);
-  }
-}
-
-/** A message of a snapshot: there are no events for it. */
-function remember(run, message) {
-  switch (message.role) {
-    case 'tool':
-      return rememberResult(run, message);
-    case 'assistant': {
-      const step = stepOf(run, message.message_id);
-      step.open = false;
-      step.remembered = true;
-      return settleStep(run, step, message);
-    }
-    default:
-      addMessage(run, message, message.created_at);
-  }
-}
-
-function rememberResult(run, message) {
-  const call = run.calls.get(message.tool_call_id);
-  if (!call || call.outcome) return;
-  const text = textOf(message.content, 'text', 'text');
-  try {
-    call.result = JSON.parse(text);
-  } catch {
-    call.result = text;
-  }
-  call.outcome = call.result?.error?.code && call.result.error.message ? 'failed' : 'succeeded';
-  touch(call);
 }
 
 // --- events ----------------------------------------------------------------------------------------
@@ -485,6 +316,3 @@ const HANDLERS = {
     run.note('child', entry, { runId: event.run_id, callId: event.tool_call_id });
   },
 };
-
-/** The step a call belongs to: after a resume none is open. */
-const callStep = (run, id, entry) => run.calls.get(id)?.step ?? openStep(run, entry);

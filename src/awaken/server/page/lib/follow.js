@@ -62,9 +62,13 @@ class Follower {
     const signal = AbortSignal.any([this.signal, attempt.signal]);
     const headers = this.#cursor === null ? {} : { 'last-event-id': this.#cursor };
     try {
-      await this.#read(await send('GET', this.where, { query: this.query, headers, signal }), attempt);
+      await this.#read(
+        await send('GET', this.where, { query: this.query, headers, signal }),
+        attempt,
+      );
     } catch (error) {
-      if (error instanceof Refused && !error.passing && !this.signal.aborted) await this.#refused(error);
+      if (error instanceof Refused && !error.passing && !this.signal.aborted)
+        await this.#refused(error);
     } finally {
       attempt.abort();
     }

@@ -32,7 +32,11 @@ export function ago(at, now = Date.now()) {
 }
 
 /** The moment, in full, in the reader's own time zone. */
-export const moment = (at) => new Date(at).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'medium' });
+export const moment = (at) =>
+  new Date(at).toLocaleString('en', { dateStyle: 'medium', timeStyle: 'medium' });
+
+/** The time of day. */
+export const clock = (at) => new Date(at).toLocaleTimeString('en-GB');
 
 /** The last characters of an id: of time-ordered ids the first ones are all alike. */
 export const shortId = (id) => (id.length > 12 ? `…${id.slice(-6)}` : id);
@@ -45,7 +49,7 @@ export const json = (value) => JSON.stringify(value, null, 2) ?? 'null';
 
 /** In one line, cut at `length`. */
 export function brief(value, length = 80) {
-  const text = typeof value === 'string' ? value : JSON.stringify(value) ?? '';
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '');
   const line = text.replaceAll(/\s+/g, ' ').trim();
   return line.length > length ? `${line.slice(0, length - 1)}…` : line;
 }

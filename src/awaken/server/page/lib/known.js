@@ -15,10 +15,13 @@ function once(name, ask) {
   lastKey = key.get();
   if (!kept.has(name)) {
     if (kept.size >= MAX_KEPT) kept.delete(kept.keys().next().value);
-    kept.set(name, inTurn(ask).catch((error) => {
-      kept.delete(name);
-      throw error;
-    }));
+    kept.set(
+      name,
+      inTurn(ask).catch((error) => {
+        kept.delete(name);
+        throw error;
+      }),
+    );
   }
   return kept.get(name);
 }
@@ -36,15 +39,23 @@ function inTurn(ask) {
 function next() {
   while (busy < AT_ONCE && queue.length) {
     busy += 1;
-    queue.shift()().finally(() => {
-      busy -= 1;
-      next();
-    });
+    queue
+      .shift()()
+      .finally(() => {
+        busy -= 1;
+        next();
+      });
   }
 }
 
+/** How long a list of agents is good for: another server may come up with others. */
+const AGENTS_MS = 30_000;
+
 /** The agents that can be started. */
-export const agents = () => once('agents', async () => (await get('v1/agents')).items);
+export function agents() {
+  const age = Math.floor(Date.now() / AGENTS_MS);
+  return once(`agents ${age}`, async () => (await get('v1/agents')).items);
+}
 
 /** The agent of a run. */
 export const agentOf = (runId) =>
@@ -63,6 +74,8 @@ export function firstWords(threadId, runId) {
 export async function argumentsSchema(ticket) {
   if (ticket.arguments_schema) return ticket.arguments_schema;
   const all = await agents();
-  const named = all.flatMap((agent) => agent.tools.filter((tool) => tool?.name === ticket.tool_name));
+  const named = all.flatMap((agent) =>
+    agent.tools.filter((tool) => tool?.name === ticket.tool_name),
+  );
   return named.find((tool) => tool.parameters)?.parameters ?? null;
 }

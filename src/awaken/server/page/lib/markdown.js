@@ -51,7 +51,8 @@ export function split(text) {
     const bare = line.replace(/\n$/, '');
     const edge = FENCE.exec(bare)?.[1];
     const opens = edge && !fence;
-    if (block && !fence && (opens || (block.over && bare.trim()) || startsAlone(block, bare))) block = null;
+    if (block && !fence && (opens || (block.over && bare.trim()) || startsAlone(block, bare)))
+      block = null;
     if (!block) blocks.push((block = { lines: [], length: 0, over: false }));
     block.length += line.length;
     block.lines.push(bare);
@@ -95,10 +96,15 @@ function code(lines) {
 }
 
 function list(tag, lines, mark) {
-  return h(tag, {}, lines.map((line) => h('li', {}, inline(line.replace(mark, '')))));
+  return h(
+    tag,
+    {},
+    lines.map((line) => h('li', {}, inline(line.replace(mark, '')))),
+  );
 }
 
-const INLINE = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|(?<![\w*])\*([^*\s][^*\n]*)\*(?!\w)|\[([^[\]\n]+)\]\(([^()\s]+)\)/g;
+const INLINE =
+  /`([^`\n]+)`|\*\*([^*\n]+)\*\*|(?<![\w*])\*([^*\s][^*\n]*)\*(?!\w)|\[([^[\]\n]+)\]\(([^()\s]+)\)/g;
 
 function inline(text) {
   const nodes = [];

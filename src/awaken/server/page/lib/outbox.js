@@ -49,7 +49,8 @@ export class Outbox {
   }
 
   #changed() {
-    if (this.entries.length) sessionStorage.setItem(PLACE + this.threadId, JSON.stringify(this.entries));
+    if (this.entries.length)
+      sessionStorage.setItem(PLACE + this.threadId, JSON.stringify(this.entries));
     else sessionStorage.removeItem(PLACE + this.threadId);
     this.onchange();
   }

@@ -51,7 +51,9 @@ const same = (a, b) => canonical(a) === canonical(b);
 function canonical(value) {
   if (Array.isArray(value)) return `[${value.map(canonical)}]`;
   if (!isObject(value)) return JSON.stringify(value);
-  return `{${Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`)}}`;
+  return `{${Object.keys(value)
+    .sort()
+    .map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`)}}`;
 }
 
 const unless = (fine, path, message) => (fine ? [] : [{ path, message }]);
@@ -78,11 +80,13 @@ function ofChoice(schema, value, path) {
 function ofCombination(schema, path, check) {
   const fits = (inner) => check(inner).length === 0;
   const found = (schema.allOf ?? []).flatMap(check);
-  if (schema.anyOf && !schema.anyOf.some(fits)) found.push({ path, message: 'fits none of the forms' });
+  if (schema.anyOf && !schema.anyOf.some(fits))
+    found.push({ path, message: 'fits none of the forms' });
   if (schema.oneOf && schema.oneOf.filter(fits).length !== 1) {
     found.push({ path, message: 'must fit exactly one of the forms' });
   }
-  if (schema.not !== undefined && fits(schema.not)) found.push({ path, message: 'must be something else' });
+  if (schema.not !== undefined && fits(schema.not))
+    found.push({ path, message: 'must be something else' });
   return found;
 }
 
@@ -112,13 +116,16 @@ function ofNumber(schema, value, path) {
     ...unless(!(value <= exclusiveMinimum), path, `must be more than ${exclusiveMinimum}`),
     ...unless(!(value >= exclusiveMaximum), path, `must be less than ${exclusiveMaximum}`),
     ...unless(
-      multipleOf === undefined || Number.isInteger(value / multipleOf), path, `must be a multiple of ${multipleOf}`,
+      multipleOf === undefined || Number.isInteger(value / multipleOf),
+      path,
+      `must be a multiple of ${multipleOf}`,
     ),
   ];
 }
 
 function ofList({ items, prefixItems = [], minItems, maxItems }, value, path, into) {
-  const each = (part, place) => into(part, prefixItems[place] ?? items ?? true, `${path}[${place}]`);
+  const each = (part, place) =>
+    into(part, prefixItems[place] ?? items ?? true, `${path}[${place}]`);
   return [
     ...unless(!(value.length < minItems), path, `must have at least ${minItems} items`),
     ...unless(!(value.length > maxItems), path, `must have at most ${maxItems} items`),
@@ -141,5 +148,7 @@ function ofObject(schema, value, path, into) {
 
 /** What is wrong, for people. */
 export function told(found) {
-  return found.map(({ path, message }) => (path ? `${path} ${message}` : `it ${message}`)).join('; ');
+  return found
+    .map(({ path, message }) => (path ? `${path} ${message}` : `it ${message}`))
+    .join('; ');
 }

@@ -24,7 +24,12 @@ const HUES = {
   'being written': 'busy',
 };
 
-const WORDS = { created: 'queued', natural_end: 'done', behavior_requested: 'done', error: 'failed' };
+const WORDS = {
+  created: 'queued',
+  natural_end: 'done',
+  behavior_requested: 'done',
+  error: 'failed',
+};
 
 /** What a run is doing, or how it ended: one word. */
 export const stateOf = (status, termination) =>
@@ -128,15 +133,21 @@ export function chatAddress(agentId, threadId) {
 /** Facts in two columns; those without a value are left out. */
 export function facts(rows) {
   const told = rows.filter(([, value]) => value !== null && value !== undefined && value !== '');
-  return h('dl', { class: 'facts' }, told.map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
+  return h(
+    'dl',
+    { class: 'facts' },
+    told.map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
+  );
 }
 
 /** Words that can be copied. */
 export function copyable(text) {
   const pressed = button('Copy', copy, { class: 'small' }, 'copy');
+  const pre = h('pre', { tabindex: 0 }, h('code', {}, text));
   async function copy() {
-    await navigator.clipboard?.writeText(text);
-    pressed.lastChild.textContent = 'Copied';
+    if (!navigator.clipboard) return getSelection().selectAllChildren(pre); // not on a safe origin
+    await navigator.clipboard.writeText(text);
+    return setText(pressed.lastChild, 'Copied');
   }
-  return h('div', { class: 'copyable' }, h('pre', { tabindex: 0 }, h('code', {}, text)), pressed);
+  return h('div', { class: 'copyable' }, pre, pressed);
 }

@@ -9,16 +9,33 @@ export class Composer {
     this.onsend = onsend;
     this.busy = false;
     this.area = h('textarea', {
-      rows: 1, placeholder: 'Write a message', 'aria-label': 'Message', onkeydown: (event) => this.#onKey(event),
+      rows: 1,
+      placeholder: 'Write a message',
+      'aria-label': 'Message',
+      onkeydown: (event) => this.#onKey(event),
       oninput: () => this.#update(),
     });
     this.words = h('span', {}, 'Send');
-    this.send = h('button', { type: 'submit', class: 'primary', disabled: true }, icon('send'), this.words);
+    this.send = h(
+      'button',
+      { type: 'submit', class: 'primary', disabled: true },
+      icon('send'),
+      this.words,
+    );
     this.interrupt = button('Interrupt', () => this.#submit('interrupt'), { hidden: true });
     this.stop = button('Stop', () => onstop(this.stop), { class: 'danger', hidden: true }, 'stop');
     this.hint = h('small', { class: 'quiet' });
-    this.node = h('form', { class: 'composer', onsubmit: (event) => this.#onSubmit(event) },
-      this.area, h('div', { class: 'composer-foot' }, this.hint, h('div', { class: 'buttons' }, this.stop, this.interrupt, this.send)));
+    this.node = h(
+      'form',
+      { class: 'composer', onsubmit: (event) => this.#onSubmit(event) },
+      this.area,
+      h(
+        'div',
+        { class: 'composer-foot' },
+        this.hint,
+        h('div', { class: 'buttons' }, this.stop, this.interrupt, this.send),
+      ),
+    );
     this.#update();
   }
 
@@ -39,6 +56,7 @@ export class Composer {
     const written = this.area.value.trim() !== '';
     const answers = active?.openTickets.some((ticket) => ticket.reason === 'user_input');
     this.send.disabled = !written;
+    this.area.rows = Math.min(8, this.area.value.split('\n').length);
     setText(this.words, answers ? 'Answer' : active ? 'Queue' : 'Send');
     show(this.interrupt, Boolean(active) && written && !answers);
     show(this.stop, Boolean(active));
@@ -68,7 +86,8 @@ export class Composer {
 
 function hintFor(active, answers) {
   if (answers) return 'Your message answers the question.';
-  if (active?.status === 'waiting') return 'It waits for a decision. Interrupt gives the question up.';
+  if (active?.status === 'waiting')
+    return 'It waits for a decision. Interrupt gives the question up.';
   if (active) return 'It is busy: your message waits, or interrupts.';
   return 'Enter sends, Shift+Enter makes a new line.';
 }

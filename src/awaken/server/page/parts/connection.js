@@ -15,7 +15,12 @@ const WORDS = {
 export class Connection {
   constructor() {
     this.text = h('span', {});
-    this.node = h('span', { class: 'status', role: 'status' }, h('span', { class: 'dot' }), this.text);
+    this.node = h(
+      'span',
+      { class: 'status', role: 'status' },
+      h('span', { class: 'dot' }),
+      this.text,
+    );
     this.state = null;
   }
 

@@ -18,7 +18,11 @@ export class SchemaForm {
     this.fields = fieldsOf(schema);
     this.asJson = !this.fields || value !== undefined;
     this.place = h('div', { class: 'fields' });
-    this.toggle = h('button', { type: 'button', class: 'small link', onclick: () => this.#switch() });
+    this.toggle = h('button', {
+      type: 'button',
+      class: 'small link',
+      onclick: () => this.#switch(),
+    });
     this.toggle.hidden = !this.fields;
     this.node = h('div', { class: 'form', oninput: () => (this.#check(), onchange()) });
     this.node.append(this.place, this.problem, this.toggle);
@@ -63,7 +67,10 @@ export class SchemaForm {
     setText(this.toggle, this.asJson ? 'Fill in a form instead' : 'Write JSON instead');
     if (this.asJson) return refill(this.place, this.#jsonArea(value));
     this.fields = fieldsOf(this.schema);
-    refill(this.place, this.fields.list.map((field) => field.node));
+    refill(
+      this.place,
+      this.fields.list.map((field) => field.node),
+    );
   }
 
   #jsonArea(value) {
@@ -112,7 +119,12 @@ function fieldOf(root, name, given, required) {
   if (!input) return null;
   const id = newName();
   const about = [given?.description, schema.description].find(Boolean);
-  const label = h('label', { for: id }, plain(schema.title ?? name), !required && h('small', {}, ' optional'));
+  const label = h(
+    'label',
+    { for: id },
+    plain(schema.title ?? name),
+    !required && h('small', {}, ' optional'),
+  );
   input.control.id = id;
   const hint = about && h('p', { class: 'hint', id: `${id}-hint` }, about);
   if (hint) input.control.setAttribute('aria-describedby', hint.id);
@@ -148,7 +160,10 @@ function choice(values, schema, required, words = String) {
   const control = h('select', {}, h('option', { value: '' }, required ? 'choose…' : '—'), options);
   const chosen = values.findIndex((value) => value === schema.default);
   if (chosen >= 0) control.value = String(chosen);
-  return { control, read: () => (control.value === '' ? undefined : values[Number(control.value)]) };
+  return {
+    control,
+    read: () => (control.value === '' ? undefined : values[Number(control.value)]),
+  };
 }
 
 const KINDS = { date: 'date', 'date-time': 'text', email: 'email', uri: 'url', time: 'time' };
@@ -170,7 +185,12 @@ function numberInput(schema) {
 }
 
 function anything() {
-  const control = h('textarea', { rows: 2, class: 'code', placeholder: 'JSON', spellcheck: 'false' });
+  const control = h('textarea', {
+    rows: 2,
+    class: 'code',
+    placeholder: 'JSON',
+    spellcheck: 'false',
+  });
   return { control, read: () => (control.value.trim() ? parsed(control.value) : undefined) };
 }
 
@@ -179,7 +199,8 @@ function skeleton(schema) {
   const at = isObject(schema) && schema.$ref ? resolve(schema, schema.$ref) : schema;
   if (!isObject(at)) return null;
   if ('default' in at) return at.default;
-  if (at.type !== 'object') return { string: '', array: [], boolean: false, number: 0, integer: 0 }[at.type] ?? null;
+  if (at.type !== 'object')
+    return { string: '', array: [], boolean: false, number: 0, integer: 0 }[at.type] ?? null;
   const names = Object.keys(at.properties ?? {}).filter((name) => at.required?.includes(name));
   return Object.fromEntries(names.map((name) => [name, skeleton(at.properties[name])]));
 }

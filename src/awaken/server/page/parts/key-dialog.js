@@ -7,21 +7,32 @@ import { button } from './bits.js';
 export class KeyDialog {
   constructor(signal) {
     this.field = h('input', {
-      type: 'password', id: 'key', autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'key-about',
+      type: 'password',
+      id: 'key',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      'aria-describedby': 'key-about',
     });
     this.trouble = h('p', { class: 'trouble', role: 'alert', hidden: true });
-    const about = 'Sent with every request. It is kept in this tab, and forgotten when the tab is closed. '
-      + 'A server without keys needs none.';
-    const form = h('form', { method: 'dialog', onsubmit: (event) => this.#use(event) },
+    const about =
+      'Sent with every request. It is kept in this tab, and forgotten when the tab is closed. ' +
+      'A server without keys needs none.';
+    const form = h(
+      'form',
+      { method: 'dialog', onsubmit: (event) => this.#use(event) },
       h('h2', { id: 'key-title' }, 'Key of this server'),
       this.trouble,
       h('label', { for: 'key' }, 'Key'),
       this.field,
       h('p', { class: 'hint', id: 'key-about' }, about),
-      h('div', { class: 'buttons' },
+      h(
+        'div',
+        { class: 'buttons' },
         button('Forget', () => this.#forget(), { class: 'link' }),
         button('Close', () => this.node.close()),
-        h('button', { type: 'submit', class: 'primary' }, 'Use it')));
+        h('button', { type: 'submit', class: 'primary' }, 'Use it'),
+      ),
+    );
     this.node = h('dialog', { 'aria-labelledby': 'key-title' }, form);
     keyTrouble.watch((reason) => reason && this.open(reason), signal);
   }

@@ -33,8 +33,8 @@ export class RunRow {
     const tokens = run.usage.input_tokens + run.usage.output_tokens;
     refill(
       this.took,
-      end && run.started_at && duration(end - run.started_at),
-      tokens > 0 && h('small', {}, counted(tokens, 'token')),
+      h('span', {}, end && run.started_at ? duration(end - run.started_at) : ''),
+      h('small', {}, tokens > 0 ? counted(tokens, 'token') : ''),
     );
   }
 }
@@ -42,7 +42,11 @@ export class RunRow {
 export class RunList {
   constructor() {
     this.node = h('ul', { class: 'lines' });
-    this.keyed = new Keyed(this.node, (run) => run.run_id, (run) => new RunRow(run));
+    this.keyed = new Keyed(
+      this.node,
+      (run) => run.run_id,
+      (run) => new RunRow(run),
+    );
   }
 
   update(runs) {

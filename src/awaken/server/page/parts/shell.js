@@ -23,26 +23,53 @@ export class Shell {
     this.badge = h('span', { class: 'badge', hidden: true });
     this.links.get('inbox').append(this.badge);
     this.server = h('p', { class: 'server quiet' });
-    this.away = h('p', { class: 'away', role: 'status', hidden: true }, 'The server does not answer. Trying again…');
+    this.away = h(
+      'p',
+      { class: 'away', role: 'status', hidden: true },
+      'The server does not answer. Trying again…',
+    );
     this.main = h('main', { id: 'main' });
     this.dialog = new KeyDialog(signal);
     this.node = [
-      h('a', { class: 'skip', href: '#main', onclick: (event) => this.#skip(event) }, 'Skip to the content'),
+      h(
+        'a',
+        { class: 'skip', href: '#main', onclick: (event) => this.#skip(event) },
+        'Skip to the content',
+      ),
       this.#sidebar(),
       h('div', { class: 'page' }, this.away, this.main),
       this.dialog.node,
     ];
     reachable.watch((fine) => show(this.away, !fine), signal);
-    poll(() => this.#count(signal), () => EVERY_MS, signal);
+    poll(
+      () => this.#count(signal),
+      () => EVERY_MS,
+      signal,
+    );
   }
 
   #sidebar() {
-    const keyButton = h('button', { type: 'button', class: 'key', onclick: () => this.dialog.open() },
-      icon('key'), h('span', {}, 'Key'));
+    const keyButton = h(
+      'button',
+      { type: 'button', class: 'key', onclick: () => this.dialog.open() },
+      icon('key'),
+      h('span', {}, 'Key'),
+    );
     key.watch((value) => keyButton.classList.toggle('set', Boolean(value)));
-    const brand = h('a', { class: 'brand', href: '#/' }, h('span', { class: 'sun', 'aria-hidden': 'true' }), 'awaken');
+    const brand = h(
+      'a',
+      { class: 'brand', href: '#/' },
+      h('span', { class: 'sun', 'aria-hidden': 'true' }),
+      'awaken',
+    );
     const nav = h('nav', { 'aria-label': 'Main' }, [...this.links.values()]);
-    return h('div', { class: 'sidebar' }, brand, nav, h('div', { class: 'sidebar-foot' }, this.server, keyButton));
+    return h(
+      'div',
+      { class: 'sidebar' },
+      brand,
+      nav,
+      h('div', { class: 'sidebar-foot' }, this.server, keyButton),
+    );
   }
 
   #skip(event) {
@@ -55,7 +82,10 @@ export class Shell {
     show(this.badge, items.length > 0);
     setText(this.badge, `${items.length}${more ? '+' : ''}`);
     this.badge.setAttribute('aria-label', `${items.length} open`);
-    document.title = document.title.replace(/^(\(\d+\+?\) )?/, items.length ? `(${this.badge.textContent}) ` : '');
+    document.title = document.title.replace(
+      /^(\(\d+\+?\) )?/,
+      items.length ? `(${this.badge.textContent}) ` : '',
+    );
     if (!this.server.textContent) {
       const info = await get('v1/system/info', {}, signal).catch(() => null);
       if (info) setText(this.server, `${info.name} ${info.version}`);

@@ -4,7 +4,7 @@
  */
 
 import { Keyed, h, refill, setText, show } from '../lib/dom.js';
-import { count, counted, duration, moment, plain } from '../lib/format.js';
+import { clock, count, counted, duration, moment, plain } from '../lib/format.js';
 import { icon } from '../lib/icons.js';
 import { MarkdownView } from '../lib/markdown.js';
 import { folded, jsonBlock, runLink, statusOf, when } from './bits.js';
@@ -26,7 +26,11 @@ export class RunItems {
     this.run = run;
     this.detail = detail;
     this.node = h('div', { class: detail ? 'timeline' : 'turn', 'data-run': run.runId });
-    this.items = new Keyed(this.node, (item) => item.key, (item) => withRevision(MAKERS[item.kind](item, run, detail)));
+    this.items = new Keyed(
+      this.node,
+      (item) => item.key,
+      (item) => withRevision(MAKERS[item.kind](item, run, detail)),
+    );
   }
 
   update() {
@@ -65,14 +69,23 @@ function row(run, sign, hue, at, ...content) {
 }
 
 const offset = (first, at) =>
-  h('time', { datetime: new Date(at).toISOString(), title: moment(at) }, at > first ? `+${duration(at - first)}` : '0');
+  h(
+    'time',
+    { datetime: new Date(at).toISOString(), title: moment(at) },
+    at > first ? `+${duration(at - first)}` : clock(at),
+  );
 
 // --- messages and steps ---------------------------------------------------------------------------
 
 class MessageView {
   constructor(item, run) {
     const others = item.others.map((block) => h('span', { class: 'chip' }, block.type));
-    const said = h('div', { class: `bubble ${item.role}` }, h('p', { class: 'said' }, item.text), others);
+    const said = h(
+      'div',
+      { class: `bubble ${item.role}` },
+      h('p', { class: 'said' }, item.text),
+      others,
+    );
     this.node = row(run, 'user', `message from-${item.role}`, item.at, said);
     this.node.dataset.message = item.messageId;
   }
@@ -83,13 +96,27 @@ class StepView {
     this.detail = detail;
     this.head = h('div', { class: 'step-head' });
     this.parts = h('div', { class: 'parts' });
-    this.keyed = new Keyed(this.parts, (part) => part.key, (part) => withRevision(new PARTS[part.type](part)));
+    this.keyed = new Keyed(
+      this.parts,
+      (part) => part.key,
+      (part) => withRevision(new PARTS[part.type](part)),
+    );
     this.waiting = h('p', { class: 'thinking', 'aria-label': 'working' }, h('i'), h('i'), h('i'));
-    this.node = row(run, 'spark', 'step', step.startedAt, detail && this.head, this.parts, this.waiting);
+    this.node = row(
+      run,
+      'spark',
+      'step',
+      step.startedAt,
+      detail && this.head,
+      this.parts,
+      this.waiting,
+    );
   }
 
   update(step) {
-    const parts = step.parts.filter((part) => this.detail || part.type !== 'note' || TOLD_IN_CHAT.has(part.what));
+    const parts = step.parts.filter(
+      (part) => this.detail || part.type !== 'note' || TOLD_IN_CHAT.has(part.what),
+    );
     this.keyed.update(parts);
     show(this.waiting, step.open && parts.every((part) => part.type === 'note'));
     this.node.classList.toggle('open', step.open);
@@ -152,16 +179,35 @@ class CallPart {
     this.progress = h('div', { class: 'progress', hidden: true });
     this.more = h('div', { class: 'call-more' });
     this.output = h('pre', { class: 'output', hidden: true });
-    this.details = h('details', {}, h('summary', {}, icon('tool'), this.name, this.brief, this.state), this.more);
+    this.details = h(
+      'details',
+      {},
+      h('summary', {}, icon('tool'), this.name, this.brief, this.state),
+      this.more,
+    );
     this.questions = h('div', { class: 'questions' });
-    this.tickets = new Keyed(this.questions, (ticket) => ticket.ticket_id, (ticket) => new TicketCard(ticket));
-    this.node = h('div', { class: 'call' }, this.details, this.progress, this.output, this.questions);
+    this.tickets = new Keyed(
+      this.questions,
+      (ticket) => ticket.ticket_id,
+      (ticket) => new TicketCard(ticket),
+    );
+    this.node = h(
+      'div',
+      { class: 'call' },
+      this.details,
+      this.progress,
+      this.output,
+      this.questions,
+    );
   }
 
   update(call) {
     const given = call.ready ? call.arguments : call.argumentsText;
     setText(this.name, call.name);
-    setText(this.brief, call.tickets.some((ticket) => ticket.status === 'open') ? '' : briefly(given));
+    setText(
+      this.brief,
+      call.tickets.some((ticket) => ticket.status === 'open') ? '' : briefly(given),
+    );
     refill(this.state, stateOfCall(call));
     this.#showProgress(call.progress);
     setText(this.output, call.output);
@@ -174,13 +220,18 @@ class CallPart {
     show(this.progress, Boolean(progress));
     if (!progress) return;
     const bar = h('progress', { max: 1, value: progress.progress, 'aria-label': 'progress' });
-    refill(this.progress, progress.progress !== undefined && bar, h('span', {}, progress.message ?? ''));
+    refill(
+      this.progress,
+      progress.progress !== undefined && bar,
+      h('span', {}, progress.message ?? ''),
+    );
   }
 
   *#told(call, given) {
     yield h('h4', {}, 'Arguments');
     yield jsonBlock(given);
-    if (call.decision?.arguments) yield [h('h4', {}, 'Allowed with'), jsonBlock(call.decision.arguments)];
+    if (call.decision?.arguments)
+      yield [h('h4', {}, 'Allowed with'), jsonBlock(call.decision.arguments)];
     if (call.outcome && call.outcome !== 'suspended') {
       yield h('h4', {}, call.outcome === 'failed' ? 'Error' : 'Result');
       yield jsonBlock(call.result ?? null);
@@ -206,7 +257,8 @@ function briefly(given) {
 function stateOfCall(call) {
   if (call.outcome === 'failed') return [statusOf('error')];
   if (call.outcome === 'succeeded') {
-    const took = call.doneAt && call.readyAt && !call.tickets.length && duration(call.doneAt - call.readyAt);
+    const took =
+      call.doneAt && call.readyAt && !call.tickets.length && duration(call.doneAt - call.readyAt);
     return [took && h('span', { class: 'quiet' }, took), statusOf('natural_end')];
   }
   if (call.dropped) return [statusOf('dropped')];
@@ -216,7 +268,11 @@ function stateOfCall(call) {
 
 // --- what else happened ---------------------------------------------------------------------------
 
-const QUEUED = { submitted: 'Put in line', resume: 'Put in line to go on', retry: 'Put in line to try again' };
+const QUEUED = {
+  submitted: 'Put in line',
+  resume: 'Put in line to go on',
+  retry: 'Put in line to try again',
+};
 const RETRIED = {
   retry: 'An attempt failed; another goes on where it stopped',
   handoff: 'Handed over; another worker goes on',
@@ -224,13 +280,27 @@ const RETRIED = {
 };
 
 const NOTES = {
-  queued: (note) => ['clock', 'quiet', QUEUED[note.reason] ?? `Put in line: ${plain(note.reason)}`,
-    note.position > 1 && ` (place ${note.position})`],
+  queued: (note) => [
+    'clock',
+    'quiet',
+    QUEUED[note.reason] ?? `Put in line: ${plain(note.reason)}`,
+    note.position > 1 && ` (place ${note.position})`,
+  ],
   started: () => ['play', 'quiet', 'Started'],
   resumed: (note) => ['play', 'quiet', `Resumed, activation ${note.activation}`],
-  retry: (note) => ['retry', 'asks', `Attempt ${note.attempt}: ${RETRIED[note.reason] ?? plain(note.reason)}`,
-    note.code && [' ', h('code', {}, note.code)], note.retryAt && [' ', when(note.retryAt)]],
-  interrupted: (note) => ['stop', 'asks', 'Asked to stop by a newer message: ', runLink(note.byRunId)],
+  retry: (note) => [
+    'retry',
+    'asks',
+    `Attempt ${note.attempt}: ${RETRIED[note.reason] ?? plain(note.reason)}`,
+    note.code && [' ', h('code', {}, note.code)],
+    note.retryAt && [' ', when(note.retryAt)],
+  ],
+  interrupted: (note) => [
+    'stop',
+    'asks',
+    'Asked to stop by a newer message: ',
+    runLink(note.byRunId),
+  ],
   waiting: () => ['pause', 'asks', 'Waits, and holds no worker meanwhile'],
   reset: (note) => ['retry', 'quiet', `Some text was taken back: ${plain(note.reason)}`],
   error: (note) => ['failed', 'bad', note.message, ' ', h('code', {}, note.code)],
@@ -249,9 +319,19 @@ class NoteView {
 const ENDS = {
   natural_end: () => ['check', 'good', 'Done'],
   behavior_requested: () => ['check', 'good', 'Done: a tool asked to end'],
-  stopped: (end) => ['failed', 'bad', `Stopped by a limit: ${plain(end.code)}`, end.detail && ` (${end.detail})`],
+  stopped: (end) => [
+    'failed',
+    'bad',
+    `Stopped by a limit: ${plain(end.code)}`,
+    end.detail && ` (${end.detail})`,
+  ],
   cancelled: (end) => ['stop', 'quiet', `Stopped by ${end.by}`, end.reason && `: ${end.reason}`],
-  superseded: (end) => ['stop', 'quiet', 'A newer message took its place: ', runLink(end.by_run_id)],
+  superseded: (end) => [
+    'stop',
+    'quiet',
+    'A newer message took its place: ',
+    runLink(end.by_run_id),
+  ],
   blocked: (end) => ['failed', 'bad', `Blocked: ${end.reason}`],
   error: (end) => ['failed', 'bad', `Failed: ${end.message} `, h('code', {}, end.code)],
 };
@@ -259,11 +339,19 @@ const ENDS = {
 class EndView {
   constructor(item, run) {
     const end = item.termination ?? { type: 'natural_end' };
-    const [sign, hue, ...words] = (ENDS[end.type] ?? (() => ['check', 'quiet', plain(end.type)]))(end);
+    const [sign, hue, ...words] = (ENDS[end.type] ?? (() => ['check', 'quiet', plain(end.type)]))(
+      end,
+    );
     const { startedAt, finishedAt, tokens } = run;
     const took = startedAt && finishedAt ? ` after ${duration(finishedAt - startedAt)}` : '';
     const used = tokens.input + tokens.output;
     const cost = h('span', { class: 'quiet' }, took, used > 0 && `, ${counted(used, 'token')}`);
-    this.node = row(run, sign, `end ${hue}`, item.at, h('div', { class: 'note-text' }, h('strong', {}, words), cost));
+    this.node = row(
+      run,
+      sign,
+      `end ${hue}`,
+      item.at,
+      h('div', { class: 'note-text' }, h('strong', {}, words), cost),
+    );
   }
 }

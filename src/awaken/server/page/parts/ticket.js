@@ -23,7 +23,11 @@ export class TicketCard {
     this.given = jsonBlock(ticket.arguments);
     this.node = h(
       'article',
-      { class: 'ticket', 'data-ticket': ticket.ticket_id, 'aria-label': `Question about ${ticket.tool_name}` },
+      {
+        class: 'ticket',
+        'data-ticket': ticket.ticket_id,
+        'aria-label': `Question about ${ticket.tool_name}`,
+      },
       h('header', {}, h('span', { class: 'kind' }, this.#kind()), this.state, about),
       h('p', { class: 'question' }, ticket.message ?? `${ticket.tool_name} asks`),
       h('h4', {}, h('code', { class: 'tool-name' }, ticket.tool_name), ' is called with'),
@@ -47,7 +51,8 @@ export class TicketCard {
   }
 
   update(ticket) {
-    this.ticket = { ...this.ticket, ...ticket };
+    const over = this.ticket.status !== 'open'; // closed is for good: what says else came late
+    this.ticket = { ...this.ticket, ...ticket, ...(over && { status: this.ticket.status }) };
     const open = this.ticket.status === 'open';
     this.node.classList.toggle('open', open);
     show(this.actions, open);
@@ -73,31 +78,51 @@ export class TicketCard {
 
   #approval() {
     const editor = new ArgumentsEditor(this.ticket);
-    const approve = button('Approve', () => this.#decide(approve, 'resume', () => editor.read()), {
-      class: 'primary',
-    }, 'check');
+    const approve = button(
+      'Approve',
+      () => this.#decide(approve, 'resume', () => editor.read()),
+      {
+        class: 'primary',
+      },
+      'check',
+    );
     editor.onopen = (open) => {
-      setText(approve.lastChild, open ? 'Approve with these' : 'Approve');
+      setText(approve.lastChild, open ? 'Approve edited' : 'Approve');
       show(this.given, !open);
     };
-    return [editor.node, h('div', { class: 'buttons' }, approve, this.#denial('Deny'), editor.toggle)];
+    return [
+      editor.node,
+      h('div', { class: 'buttons' }, approve, this.#denial('Deny'), editor.toggle),
+    ];
   }
 
   #answer() {
     const { response_schema: schema } = this.ticket;
     const form = schema ? new SchemaForm(schema) : new PlainAnswer();
     const words = this.ticket.resume_mode === BE_THE_TOOL ? 'Send the result' : 'Answer';
-    const answer = button(words, () => this.#decide(answer, 'resume', () => form.read()), {
-      class: 'primary',
-    }, 'check');
+    const answer = button(
+      words,
+      () => this.#decide(answer, 'resume', () => form.read()),
+      {
+        class: 'primary',
+      },
+      'check',
+    );
     return [form.node, h('div', { class: 'buttons' }, answer, this.#denial('Decline'))];
   }
 
   /** Saying no takes two presses, and between them there is room for a reason. */
   #denial(words) {
-    const reason = h('input', { type: 'text', placeholder: 'Why? (optional)', 'aria-label': 'Reason', hidden: true });
+    const reason = h('input', {
+      type: 'text',
+      placeholder: 'Why? (optional)',
+      'aria-label': 'Reason',
+      hidden: true,
+    });
     const deny = button(words, press, { class: 'danger' }, 'cross');
-    const payload = () => ({ value: reason.value.trim() ? { reason: reason.value.trim() } : undefined });
+    const payload = () => ({
+      value: reason.value.trim() ? { reason: reason.value.trim() } : undefined,
+    });
     reason.addEventListener('keydown', (event) => event.key === 'Enter' && press());
     function asked() {
       show(reason, true);
@@ -138,7 +163,11 @@ class ArgumentsEditor {
     this.schema = null;
     this.onopen = () => {};
     this.area = h('textarea', {
-      class: 'code', rows: 5, spellcheck: 'false', 'aria-label': 'Arguments as JSON', value: json(this.before),
+      class: 'code',
+      rows: 5,
+      spellcheck: 'false',
+      'aria-label': 'Arguments as JSON',
+      value: json(this.before),
     });
     this.problem = h('p', { class: 'trouble', role: 'alert', hidden: true });
     this.node = h('div', { class: 'editor', hidden: true }, this.area, this.problem);
@@ -150,7 +179,7 @@ class ArgumentsEditor {
   async #open() {
     show(this.node, this.node.hidden);
     const open = !this.node.hidden;
-    setText(this.toggle, open ? 'Leave them as they are' : 'Edit arguments');
+    setText(this.toggle, open ? 'Keep as it was' : 'Edit arguments');
     this.onopen(open);
     if (!open) return;
     this.area.focus();
@@ -189,7 +218,9 @@ function likeness(before) {
   const types = { string: 'string', number: 'number', boolean: 'boolean' };
   const entries = Object.entries(isObject(before) ? before : {});
   const known = entries.filter(([, value]) => types[typeof value]);
-  return { properties: Object.fromEntries(known.map(([name, value]) => [name, { type: typeof value }])) };
+  return {
+    properties: Object.fromEntries(known.map(([name, value]) => [name, { type: typeof value }])),
+  };
 }
 
 /** A question without a schema: the answer is a text. */

@@ -42,10 +42,19 @@ class ChatView {
   }
 
   #makeNodes() {
-    this.log = h('div', { class: 'log', role: 'log', 'aria-live': 'off', 'aria-label': 'Conversation' });
+    this.log = h('div', {
+      class: 'log',
+      role: 'log',
+      'aria-live': 'off',
+      'aria-label': 'Conversation',
+    });
     this.earlier = button('Earlier messages', () => this.#more(), { hidden: true });
     this.unsent = h('div', { class: 'unsent' });
-    this.entries = new Keyed(this.unsent, (entry) => entry.id, (entry) => new EntryView(entry, this.outbox));
+    this.entries = new Keyed(
+      this.unsent,
+      (entry) => entry.id,
+      (entry) => new EntryView(entry, this.outbox),
+    );
     this.about = h('p', { class: 'quiet about' });
     this.hints = h('div', { class: 'hints' });
     this.told = h('p', { class: 'only-read', role: 'status' });
@@ -57,21 +66,32 @@ class ChatView {
     const all = h('a', { href: `#/threads?agent=${encodeURIComponent(this.agentId)}` }, 'Threads');
     const fresh = h('a', { href: chatAddress(this.agentId), class: 'button' }, 'New thread');
     this.nodes = [
-      h('header', { class: 'bar' }, h('h1', { tabindex: -1 }, this.agentId, this.connection.node),
-        h('div', { class: 'buttons' }, all, fresh)),
+      h(
+        'header',
+        { class: 'bar' },
+        h('h1', { tabindex: -1 }, this.agentId, this.connection.node),
+        h('div', { class: 'buttons' }, all, fresh),
+      ),
       this.about,
       this.trouble.node,
       h('div', { class: 'chat' }, this.earlier, this.log, this.unsent, this.hints, this.told),
       h('div', { class: 'dock' }, this.jump, this.composer.node),
     ];
-    window.addEventListener('scroll', () => show(this.jump, !this.#isNearEnd()), { signal: this.signal });
+    window.addEventListener('scroll', () => show(this.jump, !this.#isNearEnd()), {
+      signal: this.signal,
+    });
   }
 
   async #introduce() {
     const all = await agents().catch(() => []);
     const agent = all.find((each) => each.agent_id === this.agentId);
-    setText(this.about, agent ? agent.description : 'This agent is not served any more; its threads can be read.');
-    const tries = examplesFor(agent).map((text) => button(text, () => this.composer.offer(text), { class: 'chip' }));
+    setText(
+      this.about,
+      agent ? agent.description : 'This agent is not served any more; its threads can be read.',
+    );
+    const tries = examplesFor(agent).map((text) =>
+      button(text, () => this.composer.offer(text), { class: 'chip' }),
+    );
     refill(this.hints, tries.length > 0 && [h('span', { class: 'quiet' }, 'Try '), tries]);
   }
 
@@ -79,7 +99,11 @@ class ChatView {
 
   #begin() {
     this.thread = new Thread();
-    this.turns = new Keyed(this.log, (run) => run.key, (run) => new Turn(run));
+    this.turns = new Keyed(
+      this.log,
+      (run) => run.key,
+      (run) => new Turn(run),
+    );
     this.log.replaceChildren();
   }
 
@@ -118,7 +142,11 @@ class ChatView {
 
   /** A snapshot holds messages. How the runs ended, and what they ask, the runs know. */
   async #recall() {
-    const page = await get(path`v1/threads/${this.threadId}/runs`, { limit: 200 }, this.signal).catch(() => null);
+    const page = await get(
+      path`v1/threads/${this.threadId}/runs`,
+      { limit: 200 },
+      this.signal,
+    ).catch(() => null);
     for (const record of page?.items ?? []) {
       const known = this.thread.runs.has(record.run_id);
       if (known || record.status !== 'done') this.thread.run(record.run_id).know(record);
@@ -172,7 +200,9 @@ class ChatView {
   #stop(pressed) {
     const run = this.thread.active;
     if (!run) return undefined;
-    return guarded(pressed, this.trouble, () => post(path`v1/runs/${run.runId}/cancel`, { reason: 'stopped in the chat' }));
+    return guarded(pressed, this.trouble, () =>
+      post(path`v1/runs/${run.runId}/cancel`, { reason: 'stopped in the chat' }),
+    );
   }
 }
 
@@ -180,11 +210,17 @@ class ChatView {
 class Turn {
   constructor(run) {
     this.items = new RunItems(run, { detail: false });
-    this.node = h('div', { class: 'turn-frame' }, this.items.node,
-      run.runId && h('footer', {}, runLink(run.runId, 'details of this run')));
+    this.node = h(
+      'div',
+      { class: 'turn-frame' },
+      this.items.node,
+      run.runId && h('footer', {}, runLink(run.runId, 'details of this run')),
+    );
   }
 
-  update() {
+  update(run) {
+    if (run.rev === this.drawn) return;
+    this.drawn = run.rev;
     this.items.update();
   }
 }
@@ -197,7 +233,12 @@ class EntryView {
     this.state = h('small', { class: 'quiet', role: 'status' });
     this.drop = button('Remove', () => outbox.drop(entry.id), { class: 'small link' });
     const bubble = h('div', { class: 'bubble user' }, h('p', { class: 'said' }, entry.text));
-    this.node = h('div', { class: 'entry', 'data-message': entry.id }, bubble, h('span', {}, this.state, this.drop));
+    this.node = h(
+      'div',
+      { class: 'entry', 'data-message': entry.id },
+      bubble,
+      h('span', {}, this.state, this.drop),
+    );
   }
 
   update(entry) {

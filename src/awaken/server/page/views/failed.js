@@ -33,38 +33,81 @@ async function addLetters(section, signal) {
     discard: await has('POST', `${LETTERS}/{dispatch_id}/discard`),
   };
   const list = h('ul', { class: 'lines' });
-  const keyed = new Keyed(list, (letter) => letter.dispatch_id, (letter) => new LetterRow(letter, can, () => again()));
+  const keyed = new Keyed(
+    list,
+    (letter) => letter.dispatch_id,
+    (letter) => new LetterRow(letter, can, () => again()),
+  );
   const trouble = new Trouble();
   const nothing = empty('No dead letters.');
   show(nothing, false);
-  const again = poll(async () => {
-    const { items } = await get('v1/mailbox/dead-letters', { limit: 100 }, signal);
-    keyed.update(items);
-    show(nothing, !items.length);
-  }, () => EVERY_MS, signal, (error) => trouble.say(error));
-  refill(section, h('h2', {}, 'Dead letters'),
-    h('p', { class: 'quiet' }, 'Deliveries that were given up. They are kept for a while, to be looked at.'),
-    trouble.node, list, nothing);
+  const again = poll(
+    async () => {
+      const { items } = await get('v1/mailbox/dead-letters', { limit: 100 }, signal);
+      keyed.update(items);
+      show(nothing, !items.length);
+    },
+    () => EVERY_MS,
+    signal,
+    (error) => trouble.say(error),
+  );
+  refill(
+    section,
+    h('h2', {}, 'Dead letters'),
+    h(
+      'p',
+      { class: 'quiet' },
+      'Deliveries that were given up. They are kept for a while, to be looked at.',
+    ),
+    trouble.node,
+    list,
+    nothing,
+  );
 }
 
 class LetterRow {
   constructor(letter, can, again) {
     const trouble = new Trouble();
     const act = (name, words, props) => {
-      const pressed = button(words, () => guarded(pressed, trouble, async () => {
-        await post(path`v1/mailbox/dead-letters/${letter.dispatch_id}/${name}`);
-        again();
-      }), props);
+      const pressed = button(
+        words,
+        () =>
+          guarded(pressed, trouble, async () => {
+            await post(path`v1/mailbox/dead-letters/${letter.dispatch_id}/${name}`);
+            again();
+          }),
+        props,
+      );
       return pressed;
     };
     const reason = letter.last_error ?? letter.reason;
-    this.node = h('li', { class: 'line', 'data-dispatch': letter.dispatch_id },
-      h('span', { class: 'main' },
+    this.node = h(
+      'li',
+      { class: 'line', 'data-dispatch': letter.dispatch_id },
+      h(
+        'span',
+        { class: 'main' },
         h('strong', {}, runLink(letter.run_id)),
-        h('span', { class: 'words' }, reason ? plain(reason) : 'given up', ` · attempt ${letter.attempt + 1}`),
-        trouble.node),
-      h('span', { class: 'at' }, when(letter.finished_at ?? letter.updated_at ?? letter.created_at)),
-      h('span', { class: 'buttons' }, can.requeue && act('requeue', 'Requeue', {}), can.discard && act('discard', 'Discard', { class: 'danger' })));
+        h(
+          'span',
+          { class: 'words' },
+          reason ? plain(reason) : 'given up',
+          ` · attempt ${letter.attempt + 1}`,
+        ),
+        trouble.node,
+      ),
+      h(
+        'span',
+        { class: 'at' },
+        when(letter.finished_at ?? letter.updated_at ?? letter.created_at),
+      ),
+      h(
+        'span',
+        { class: 'buttons' },
+        can.requeue && act('requeue', 'Requeue', {}),
+        can.discard && act('discard', 'Discard', { class: 'danger' }),
+      ),
+    );
   }
 }
 
@@ -74,13 +117,19 @@ function failedRuns(signal) {
   const pages = new Pages('v1/runs', { status: 'done', limit: PAGE }, (run) => run.run_id);
   const list = h('ul', { class: 'lines' });
   const can = {};
-  const keyed = new Keyed(list, (run) => run.run_id, (run) => new FailedRow(run, can));
+  const keyed = new Keyed(
+    list,
+    (run) => run.run_id,
+    (run) => new FailedRow(run, can),
+  );
   const trouble = new Trouble();
   const nothing = empty();
-  const more = button('Look further back', () => guarded(more, trouble, async () => {
-    await pages.more(signal);
-    draw();
-  }));
+  const more = button('Look further back', () =>
+    guarded(more, trouble, async () => {
+      await pages.more(signal);
+      draw();
+    }),
+  );
   show(nothing, false);
   show(more, false);
   function draw() {
@@ -88,13 +137,21 @@ function failedRuns(signal) {
     keyed.update(failed);
     show(more, Boolean(pages.next));
     show(nothing, !failed.length);
-    refill(nothing, pages.next ? `None among the latest ${pages.items.length} runs.` : 'No run failed.');
+    refill(
+      nothing,
+      pages.next ? `None among the latest ${pages.items.length} runs.` : 'No run failed.',
+    );
   }
-  poll(async () => {
-    can.retry ??= await has('POST', '/v1/runs/{run_id}/retry');
-    await pages.refresh(signal);
-    draw();
-  }, () => EVERY_MS, signal, (error) => trouble.say(error));
+  poll(
+    async () => {
+      can.retry ??= await has('POST', '/v1/runs/{run_id}/retry');
+      await pages.refresh(signal);
+      draw();
+    },
+    () => EVERY_MS,
+    signal,
+    (error) => trouble.say(error),
+  );
   return h('section', {}, h('h2', {}, 'Failed runs'), trouble.node, list, nothing, more);
 }
 
@@ -102,17 +159,31 @@ class FailedRow {
   constructor(run, can) {
     const { code, message, reason } = run.termination;
     const trouble = new Trouble();
-    const retry = can.retry && button('Try again', () => guarded(retry, trouble, async () => {
-      const again = await post(path`v1/runs/${run.run_id}/retry`);
-      location.hash = `#/runs/${encodeURIComponent(again.run_id)}`;
-    }), {}, 'retry');
-    this.node = h('li', { class: 'line', 'data-run': run.run_id },
+    const retry =
+      can.retry &&
+      button(
+        'Try again',
+        () =>
+          guarded(retry, trouble, async () => {
+            const again = await post(path`v1/runs/${run.run_id}/retry`);
+            location.hash = `#/runs/${encodeURIComponent(again.run_id)}`;
+          }),
+        {},
+        'retry',
+      );
+    this.node = h(
+      'li',
+      { class: 'line', 'data-run': run.run_id },
       new Status().update(stateOf(run.status, run.termination)),
-      h('span', { class: 'main' },
+      h(
+        'span',
+        { class: 'main' },
         h('strong', {}, runLink(run.run_id, run.agent_id)),
         h('span', { class: 'words' }, message ?? reason ?? '', code && [' ', h('code', {}, code)]),
-        trouble.node),
+        trouble.node,
+      ),
       h('span', { class: 'at' }, when(run.finished_at)),
-      retry && h('span', { class: 'buttons' }, retry));
+      retry && h('span', { class: 'buttons' }, retry),
+    );
   }
 }

@@ -15,11 +15,20 @@ export function homeView({ signal, title }) {
   title('Start');
   const trouble = new Trouble();
   return [
-    h('header', { class: 'hero' }, h('h1', { tabindex: -1 }, 'Talk to an agent'),
-      h('p', {}, 'What runs here survives: reload the page, restart the server, come back tomorrow.')),
+    h(
+      'header',
+      { class: 'hero' },
+      h('h1', { tabindex: -1 }, 'Talk to an agent'),
+      h(
+        'p',
+        {},
+        'What runs here survives: reload the page, restart the server, come back tomorrow.',
+      ),
+    ),
     trouble.node,
+    waiting(signal),
     agentCards(trouble),
-    h('div', { class: 'columns' }, waiting(signal), recent(signal)),
+    recent(signal),
   ];
 }
 
@@ -32,32 +41,57 @@ function agentCards(trouble) {
 }
 
 const agentCard = (agent) =>
-  h('a', { class: 'card', href: chatAddress(agent.agent_id) },
+  h(
+    'a',
+    { class: 'card', href: chatAddress(agent.agent_id) },
     h('strong', {}, agent.agent_id),
     h('span', { class: 'about' }, agent.description || 'No description.'),
-    h('span', { class: 'made-of' }, h('code', {}, agent.model),
-      agent.tools.length > 0 && h('span', {}, icon('tool'), counted(agent.tools.length, 'tool'))));
+    h(
+      'span',
+      { class: 'made-of' },
+      h('code', {}, agent.model),
+      agent.tools.length > 0 && h('span', {}, icon('tool'), counted(agent.tools.length, 'tool')),
+    ),
+  );
 
 function waiting(signal) {
   const words = h('strong', {});
-  const node = h('a', { class: 'nudge', href: '#/inbox', hidden: true }, icon('inbox'), words, ' Answer in the inbox.');
-  poll(async () => {
-    const { items, has_more: more } = await get('v1/tickets', { limit: 100 }, signal);
-    show(node, items.length > 0);
-    const asking = items.length === 1 && !more ? 'question waits' : 'questions wait';
-    setText(words, `${items.length}${more ? '+' : ''} ${asking} for you.`);
-  }, () => EVERY_MS, signal);
+  const node = h(
+    'a',
+    { class: 'nudge', href: '#/inbox', hidden: true },
+    icon('inbox'),
+    h('span', {}, words, ' Answer in the inbox.'),
+  );
+  poll(
+    async () => {
+      const { items, has_more: more } = await get('v1/tickets', { limit: 100 }, signal);
+      show(node, items.length > 0);
+      const asking = items.length === 1 && !more ? 'question waits' : 'questions wait';
+      setText(words, `${items.length}${more ? '+' : ''} ${asking} for you.`);
+    },
+    () => EVERY_MS,
+    signal,
+  );
   return node;
 }
 
 function recent(signal) {
   const list = new RunList();
   const all = h('a', { href: '#/runs' }, 'All runs');
-  const section = h('section', { hidden: true }, h('header', { class: 'bar' }, h('h2', {}, 'Latest runs'), all), list.node);
-  poll(async () => {
-    const { items } = await get('v1/runs', { limit: 8 }, signal);
-    show(section, items.length > 0);
-    list.update(items);
-  }, () => EVERY_MS, signal);
+  const section = h(
+    'section',
+    { hidden: true },
+    h('header', { class: 'bar' }, h('h2', {}, 'Latest runs'), all),
+    list.node,
+  );
+  poll(
+    async () => {
+      const { items } = await get('v1/runs', { limit: 8 }, signal);
+      show(section, items.length > 0);
+      list.update(items);
+    },
+    () => EVERY_MS,
+    signal,
+  );
   return section;
 }

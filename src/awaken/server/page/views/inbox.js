@@ -16,10 +16,17 @@ export function inboxView({ query, signal, title }) {
 }
 
 const head = (all) =>
-  h('header', { class: 'bar' }, h('h1', { tabindex: -1 }, 'Inbox'),
-    h('nav', { class: 'tabs', 'aria-label': 'Which' },
+  h(
+    'header',
+    { class: 'bar' },
+    h('h1', { tabindex: -1 }, 'Inbox'),
+    h(
+      'nav',
+      { class: 'tabs', 'aria-label': 'Which' },
       h('a', { href: '#/inbox', 'aria-current': all ? null : 'page' }, 'Open'),
-      h('a', { href: '#/inbox?show=decided', 'aria-current': all ? 'page' : null }, 'Decided')));
+      h('a', { href: '#/inbox?show=decided', 'aria-current': all ? 'page' : null }, 'Decided'),
+    ),
+  );
 
 const keyOf = (ticket) => ticket.ticket_id;
 const card = (ticket) => new TicketCard(ticket, { about: origin(ticket) });
@@ -27,8 +34,16 @@ const card = (ticket) => new TicketCard(ticket, { about: origin(ticket) });
 /** Where the question comes from. */
 function origin(ticket) {
   const agent = h('span', {});
-  agentOf(ticket.run_id).then((name) => setText(agent, name)).catch(() => {});
-  return h('span', { class: 'origin' }, agent, ' ', idLink(`#/runs/${encodeURIComponent(ticket.run_id)}`, ticket.run_id));
+  agentOf(ticket.run_id)
+    .then((name) => setText(agent, name))
+    .catch(() => {});
+  return h(
+    'span',
+    { class: 'origin' },
+    agent,
+    ' ',
+    idLink(`#/runs/${encodeURIComponent(ticket.run_id)}`, ticket.run_id),
+  );
 }
 
 function open(signal) {
@@ -45,7 +60,8 @@ function open(signal) {
     const page = await get('v1/tickets', { limit: 100 }, signal);
     const now = new Map(page.items.map((ticket) => [ticket.ticket_id, ticket]));
     for (const [id, ticket] of seen) {
-      if (!now.has(id) && ticket.status === 'open') seen.set(id, await get(path`v1/tickets/${id}`, {}, signal));
+      if (!now.has(id) && ticket.status === 'open')
+        seen.set(id, await get(path`v1/tickets/${id}`, {}, signal));
     }
     for (const [id, ticket] of now) seen.set(id, ticket);
     const tickets = [...seen.values()].sort((a, b) => b.opened_at - a.opened_at);
@@ -54,7 +70,12 @@ function open(signal) {
     setText(note, page.has_more ? 'There are more; they come as these are decided.' : '');
   }
 
-  poll(ask, () => EVERY_MS, signal, (error) => trouble.say(error));
+  poll(
+    ask,
+    () => EVERY_MS,
+    signal,
+    (error) => trouble.say(error),
+  );
   return [head(false), trouble.node, list, note, nothing];
 }
 
@@ -70,6 +91,11 @@ function decided(signal) {
     keyed.update(closed);
     show(nothing, !closed.length);
   }
-  poll(ask, () => 2 * EVERY_MS, signal, (error) => trouble.say(error));
+  poll(
+    ask,
+    () => 2 * EVERY_MS,
+    signal,
+    (error) => trouble.say(error),
+  );
   return [head(true), trouble.node, list, nothing];
 }

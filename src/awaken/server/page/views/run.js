@@ -6,7 +6,18 @@ import { Run } from '../lib/fold.js';
 import { follow } from '../lib/follow.js';
 import { counted, duration, plain } from '../lib/format.js';
 import { poll } from '../lib/poll.js';
-import { Status, Trouble, button, chatAddress, facts, guarded, idLink, runLink, stateOf, when } from '../parts/bits.js';
+import {
+  Status,
+  Trouble,
+  button,
+  chatAddress,
+  facts,
+  guarded,
+  idLink,
+  runLink,
+  stateOf,
+  when,
+} from '../parts/bits.js';
 import { Connection } from '../parts/connection.js';
 import { Frame } from '../parts/frame.js';
 import { RunItems } from '../parts/steps.js';
@@ -35,7 +46,12 @@ class RunView {
     this.frame = new Frame(() => this.#draw(), signal);
     this.#begin();
     this.nodes = [
-      h('header', { class: 'bar' }, h('h1', { tabindex: -1 }, this.name, this.status.node), this.buttons),
+      h(
+        'header',
+        { class: 'bar' },
+        h('h1', { tabindex: -1 }, this.name, this.status.node),
+        this.buttons,
+      ),
       h('div', { class: 'under' }, this.figures, this.connection.node),
       this.trouble.node,
       h('div', { class: 'with-side' }, this.place, h('aside', {}, this.why)),
@@ -64,12 +80,17 @@ class RunView {
       onEvents: (events) => this.#take(events),
       onState: (state, refusal) => this.connection.say(state, refusal),
       onRestart: () => this.#begin(),
-      isEnd: ({ type, entry }) => type === 'run_finish' && entry.event.termination.type !== 'suspended',
+      isEnd: ({ type, entry }) =>
+        type === 'run_finish' && entry.event.termination.type !== 'suspended',
     };
     follow(path`v1/runs/${this.runId}/stream`, { until: 'done' }, watcher, this.signal);
     this.explained = new AbortController();
     const ended = AbortSignal.any([this.signal, this.explained.signal]);
-    this.explainNow = poll(() => this.#explain(), () => EXPLAIN_MS, ended);
+    this.explainNow = poll(
+      () => this.#explain(),
+      () => EXPLAIN_MS,
+      ended,
+    );
   }
 
   #take(events) {
@@ -85,7 +106,8 @@ class RunView {
     setText(this.name, fold.agentId ?? record?.agent_id ?? 'Run');
     this.status.update(stateOf(fold.status, fold.termination));
     show(this.stop, fold.live);
-    this.retry && show(this.retry, !fold.live && stateOf(fold.status, fold.termination) !== 'natural_end');
+    this.retry &&
+      show(this.retry, !fold.live && stateOf(fold.status, fold.termination) !== 'natural_end');
     refill(this.figures, ...this.#figures());
   }
 
@@ -95,14 +117,21 @@ class RunView {
     if (startedAt) yield h('span', {}, 'started ', when(startedAt));
     if (startedAt && finishedAt) yield h('span', {}, `took ${duration(finishedAt - startedAt)}`);
     if (fold.steps.size) yield h('span', {}, counted(fold.steps.size, 'step'));
-    if (tokens.input + tokens.output) yield h('span', {}, counted(tokens.input + tokens.output, 'token'));
-    if (record) yield h('a', { href: chatAddress(record.agent_id, record.thread_id) }, 'open as a chat');
+    if (tokens.input + tokens.output)
+      yield h('span', {}, counted(tokens.input + tokens.output, 'token'));
+    if (record)
+      yield h('a', { href: chatAddress(record.agent_id, record.thread_id) }, 'open as a chat');
   }
 
   // --- what can be done ---------------------------------------------------------------------------
 
   async #offer() {
-    this.stop = button('Stop', () => this.#stop(), { class: 'danger', hidden: !this.fold.live }, 'stop');
+    this.stop = button(
+      'Stop',
+      () => this.#stop(),
+      { class: 'danger', hidden: !this.fold.live },
+      'stop',
+    );
     refill(this.buttons, this.stop);
     if (!(await has('POST', RETRY_ROUTE))) return;
     this.retry = button('Try again', () => this.#retry(), { hidden: true }, 'retry');
@@ -128,14 +157,25 @@ class RunView {
 
   async #explain() {
     const why = await get(path`v1/runs/${this.runId}/explain`, {}, this.signal);
-    refill(this.why, h('h2', {}, 'Where it stands'), h('p', { class: 'sentence' }, withTimes(why.summary)), next(why), this.#facts(why));
+    refill(
+      this.why,
+      h('h2', {}, 'Where it stands'),
+      h('p', { class: 'sentence' }, withTimes(why.summary)),
+      next(why),
+      this.#facts(why),
+    );
     if (why.status === 'done' && !this.fold.live) this.explained.abort();
   }
 
   #facts(why) {
     const { record } = this;
     return facts([
-      ['attempts', why.attempts > 0 || why.expiries > 0 ? `${why.attempts} failed, ${why.expiries} lost` : null],
+      [
+        'attempts',
+        why.attempts > 0 || why.expiries > 0
+          ? `${why.attempts} failed, ${why.expiries} lost`
+          : null,
+      ],
       ['last error', why.last_error],
       ['worker', why.lease_holder],
       ['lease', why.lease_until && when(why.lease_until, (text) => `runs out ${text}`)],
@@ -148,7 +188,10 @@ class RunView {
       ['parent', record.parent_run_id && runLink(record.parent_run_id)],
       ['retry of', record.retry_of && runLink(record.retry_of)],
       ['came by', `${record.adapter}, ${record.origin}`],
-      ...why.tool_calls.map((call) => [call.name, `${call.status}${call.begun > 1 ? `, begun ${call.begun} times` : ''}`]),
+      ...why.tool_calls.map((call) => [
+        call.name,
+        `${call.status}${call.begun > 1 ? `, begun ${call.begun} times` : ''}`,
+      ]),
     ]);
   }
 }

@@ -10,20 +10,26 @@ import { Trouble, button, empty, guarded } from '../parts/bits.js';
 import { RunList } from '../parts/rows.js';
 
 const STATUSES = ['created', 'running', 'waiting', 'done'];
-const BUSY_MS = 1_500;
-const IDLE_MS = 4_000;
+const BUSY_MS = 1_000;
+const IDLE_MS = 2_000;
 
 export function runsView({ query, signal, title }) {
   title('Runs');
-  const filters = { status: query.get('status'), agent_id: query.get('agent'), thread_id: query.get('thread') };
+  const filters = {
+    status: query.get('status'),
+    agent_id: query.get('agent'),
+    thread_id: query.get('thread'),
+  };
   const pages = new Pages('v1/runs', { ...filters, limit: 50 }, (run) => run.run_id);
   const list = new RunList();
   const trouble = new Trouble();
   const nothing = empty('No runs here yet. ', h('a', { href: '#/' }, 'Start one.'));
-  const more = button('Older runs', () => guarded(more, trouble, async () => {
-    await pages.more(signal);
-    draw();
-  }));
+  const more = button('Older runs', () =>
+    guarded(more, trouble, async () => {
+      await pages.more(signal);
+      draw();
+    }),
+  );
   show(nothing, false);
   show(more, false);
 
@@ -33,12 +39,18 @@ export function runsView({ query, signal, title }) {
     show(more, Boolean(pages.next));
   }
 
-  const busy = () => pages.items.some((run) => run.status === 'running' || run.status === 'created');
+  const busy = () =>
+    pages.items.some((run) => run.status === 'running' || run.status === 'created');
   const ask = async () => {
     await pages.refresh(signal);
     draw();
   };
-  poll(ask, () => (busy() ? BUSY_MS : IDLE_MS), signal, (error) => trouble.say(error));
+  poll(
+    ask,
+    () => (busy() ? BUSY_MS : IDLE_MS),
+    signal,
+    (error) => trouble.say(error),
+  );
   return [
     h('header', { class: 'bar' }, h('h1', { tabindex: -1 }, 'Runs'), filterBar(filters)),
     trouble.node,
@@ -52,13 +64,30 @@ function filterBar({ status, agent_id: agent, thread_id: thread }) {
   const set = (name) => (event) => {
     location.hash = withQuery(location.hash || '#/runs', { [name]: event.target.value });
   };
-  const statuses = STATUSES.map((each) => option(each, each === 'created' ? 'queued' : plain(each)));
-  const byStatus = h('select', { onchange: set('status'), 'aria-label': 'Status' }, option('', 'any status'), statuses);
+  const statuses = STATUSES.map((each) =>
+    option(each, each === 'created' ? 'queued' : plain(each)),
+  );
+  const byStatus = h(
+    'select',
+    { onchange: set('status'), 'aria-label': 'Status' },
+    option('', 'any status'),
+    statuses,
+  );
   byStatus.value = status ?? '';
-  const byAgent = h('select', { onchange: set('agent'), 'aria-label': 'Agent' }, option('', 'any agent'));
+  const byAgent = h(
+    'select',
+    { onchange: set('agent'), 'aria-label': 'Agent' },
+    option('', 'any agent'),
+  );
   fillAgents(byAgent, agent);
-  const ofThread = thread && h('a', { class: 'chip', href: withQuery(location.hash, { thread: '' }) },
-    'one thread only ', h('span', { 'aria-hidden': 'true' }, '✕'));
+  const ofThread =
+    thread &&
+    h(
+      'a',
+      { class: 'chip', href: withQuery(location.hash, { thread: '' }) },
+      'one thread only ',
+      h('span', { 'aria-hidden': 'true' }, '✕'),
+    );
   return h('div', { class: 'filters' }, ofThread, byStatus, byAgent);
 }
 
