@@ -171,7 +171,7 @@ class _Client:
         self.follow(self.start("flaky", question, story(tokens), thread_id=self._thread_id))
 
     def stop_a_story(self) -> None:
-        told = self.start("storyteller", *self.some_story(400), frames=5)
+        told = self.start("storyteller", *self.some_story(100), frames=5)
         if told is not None:
             answer = self.ask("POST", f"/v1/runs/{told.run_id}/cancel", {})
             told.stopped = answer is not None and answer.status_code == 202

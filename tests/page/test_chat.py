@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,31 @@ def test_a_reload_goes_on_with_the_running_answer(at: At) -> None:
     wait_answer(tab, story(80))
     assert tab.count(".bubble.user") == 1
     assert tab.count(".answer") == 1
+
+
+def test_a_log_that_is_another_one_is_read_from_its_beginning(tab: Tab, data_dir: Path) -> None:
+    with Server(data_dir) as server:
+        server.run("storyteller", "tokens=60 delay_ms=0", thread_id="again")
+        tab.open(f"{server.base_url}/#/chat/storyteller/again")
+        wait_answer(tab, story(60))
+        server.kill()
+        for path in data_dir.glob("awaken.db*"):
+            path.unlink()
+        with no_page_in_between(tab):
+            server.start()
+            server.run("echo", "short", thread_id="again")
+        wait_answer(tab, "short")
+        assert tab.count(".answer") == 1
+        tab.errors()  # the refusal of the old cursor
+
+
+@contextmanager
+def no_page_in_between(tab: Tab) -> Iterator[None]:
+    """Keep the page from asking before the server has what is to be found."""
+    tab.devtools("Network.enable")
+    tab.devtools("Network.setBlockedURLs", urls=["*/v1/threads/*"])
+    yield
+    tab.devtools("Network.setBlockedURLs", urls=[])
 
 
 def test_a_tab_that_nobody_looks_at_comes_back_when_it_is_seen(tab: Tab, data_dir: Path) -> None:

@@ -290,6 +290,78 @@ def test_a_value_fits_a_schema_exactly_when_the_server_says_so(modules: Tab) -> 
             assert fits == validator.is_valid(value), (schema, value)
 
 
+FORMS: list[tuple[dict[str, Any], list[str] | None]] = [
+    (
+        {
+            "type": "object",
+            "properties": {"happened": {"type": "boolean"}, "result": {}},
+            "required": ["happened"],
+            "additionalProperties": False,
+        },
+        ["select", "textarea"],
+    ),
+    ({"type": "boolean"}, ["select"]),
+    ({"enum": ["a", "b"]}, ["select"]),
+    ({"type": "integer", "minimum": 1}, ["input[number]"]),
+    ({"type": "string", "format": "date"}, ["input[date]"]),
+    ({"type": "string", "maxLength": 4000}, ["textarea"]),
+    ({"anyOf": [{"type": "string"}, {"type": "null"}]}, ["input[text]"]),
+    (
+        {
+            "type": "object",
+            "properties": {"size": {"$ref": "#/$defs/Size"}},
+            "$defs": {"Size": {"enum": ["s", "l"]}},
+        },
+        ["select"],
+    ),
+    ({"type": "object", "properties": {"inner": {"type": "object"}}}, None),
+    ({"type": "array", "items": {"type": "string"}}, None),
+    ({}, ["textarea"]),
+]
+
+
+def test_simple_schemas_become_fields_and_others_json(modules: Tab) -> None:
+    found = modules.run_async(
+        IMPORT
+        + """
+        const { SchemaForm } = await load('parts/form.js');
+        const kind = (each) => each.localName + (each.type && each.localName === 'input'
+          ? `[${each.type}]` : '');
+        return args[0].map((schema) => {
+          const form = new SchemaForm(schema);
+          if (form.asJson) return null;
+          return [...form.node.querySelectorAll('input, select, textarea')].map(kind);
+        });
+        """,
+        [schema for schema, _ in FORMS],
+    )
+    assert found == [kinds for _, kinds in FORMS]
+
+
+def test_a_form_gives_what_was_filled_in_and_leaves_out_what_was_not(modules: Tab) -> None:
+    found = modules.run_async(
+        IMPORT
+        + """
+        const { SchemaForm } = await load('parts/form.js');
+        const form = new SchemaForm(args[0]);
+        const missing = form.read();
+        const [happened, result] = form.node.querySelectorAll('select, textarea');
+        happened.value = '1';
+        const alone = form.read();
+        result.value = '{"refund": 7';
+        const broken = form.read();
+        result.value = '{"refund": 7}';
+        return [missing, alone, broken, form.read()];
+        """,
+        FORMS[0][0],
+    )
+    missing, alone, broken, whole = found
+    assert missing == {"problem": "happened is required"}
+    assert alone == {"value": {"happened": False}}
+    assert broken["problem"].startswith("this is not JSON")
+    assert whole == {"value": {"happened": False, "result": {"refund": 7}}}
+
+
 # --- markdown ------------------------------------------------------------------------------------
 
 MARKDOWN = """# Title

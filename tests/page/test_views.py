@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -150,22 +151,83 @@ def test_failed_runs_are_listed_with_their_reason(at: At, server: Server) -> Non
     tab.wait_text(".row.end", "Failed")
 
 
-def test_dead_letters_are_shown_when_the_server_lists_them(at: At, server: Server) -> None:
+def test_dead_letters_are_shown_as_far_as_the_server_lists_them(at: At, server: Server) -> None:
     server.run("flaky", "fail=permanent")
     tab = at("#/failed")
-    tab.wait_text("h2", "Failed runs")
+    tab.wait_text(".line", "demo_permanent")
     paths = server.get("/openapi.json")["paths"]
     if "/v1/mailbox/dead-letters" not in paths:
         assert tab.count("[data-dispatch]") == 0
         tab.wait_gone("h2", "Dead letters")
         return
     tab.wait_text("h2", "Dead letters")
-    before = server.get("/v1/mailbox/dead-letters")["items"][0]
-    row = f"[data-dispatch='{before['dispatch_id']}']"
+    letter = server.get("/v1/mailbox/dead-letters")["items"][0]
+    row = f"[data-dispatch='{letter['dispatch_id']}']"
     tab.find(row)
     if "/v1/mailbox/dead-letters/{dispatch_id}/requeue" in paths:
         tab.click(f"{row} button", "Requeue")
         tab.wait_gone(row)
+
+
+LETTER = {
+    "dispatch_id": "d1",
+    "thread_id": "t1",
+    "run_id": "r1",
+    "attempt": 4,
+    "last_error": "demo_transient",
+    "reason": "poison",
+    "finished_at": 1_795_000_000_000,
+}
+# A server that has all that http-api.md promises, where ours does not have it yet.
+PROMISED = """
+const [letter, asked] = [%s, []];
+let letters = [letter];
+const real = window.fetch;
+const answer = (value) => new Response(JSON.stringify(value), { status: 200 });
+window.asked = asked;
+window.fetch = async (url, options) => {
+  const path = new URL(url).pathname;
+  if (path === '/openapi.json') {
+    const described = await (await real(url, options)).json();
+    described.paths['/v1/mailbox/dead-letters'] = { get: {} };
+    described.paths['/v1/mailbox/dead-letters/{dispatch_id}/requeue'] = { post: {} };
+    described.paths['/v1/mailbox/dead-letters/{dispatch_id}/discard'] = { post: {} };
+    described.paths['/v1/runs/{run_id}/retry'] = { post: {} };
+    return answer(described);
+  }
+  if (options.method === 'POST') {
+    asked.push(path);
+    letters = [];
+    return answer({ run_id: 'again' });
+  }
+  if (path === '/v1/mailbox/dead-letters') return answer({ items: letters, has_more: false });
+  return real(url, options);
+};
+"""
+
+
+def test_what_failed_is_taken_up_again_where_the_server_can(tab: Tab, server: Server) -> None:
+    run_id = server.run("flaky", "fail=permanent")[0].entry["run_id"]
+    script = PROMISED % json.dumps(LETTER)
+    added = tab.devtools("Page.addScriptToEvaluateOnNewDocument", source=script)
+    try:
+        tab.open(f"{server.base_url}/#/failed")
+        tab.wait_text("[data-dispatch=d1]", "demo transient · attempt 5")
+        tab.find("[data-dispatch=d1] button", "Discard")
+        tab.click("[data-dispatch=d1] button", "Requeue")
+        tab.wait_gone("[data-dispatch=d1]")
+        tab.wait_text(".empty", "No dead letters")
+        tab.click(f"[data-run='{run_id}'] button", "Try again")
+        tab.wait("return location.hash === '#/runs/again'")
+        assert tab.run("return window.asked") == [
+            "/v1/mailbox/dead-letters/d1/requeue",
+            f"/v1/runs/{run_id}/retry",
+        ]
+        tab.open(f"{server.base_url}/#/runs/{run_id}")
+        tab.find("header button", "Try again")
+    finally:
+        tab.devtools("Page.removeScriptToEvaluateOnNewDocument", **added)
+    tab.errors()  # the run `again` is none
 
 
 def test_the_system_is_described(at: At, server: Server) -> None:

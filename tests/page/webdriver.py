@@ -26,7 +26,6 @@ CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")
 ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 """How an element is told apart from other values (WebDriver, section 12)."""
 
-START_SECONDS: Final = 20
 WAIT_SECONDS: Final = 10.0
 
 ARGUMENTS: Final = (
@@ -161,8 +160,8 @@ class Driver:
                 if "/" in self._session:
                     self.call("DELETE", "")
             finally:
-                self._process.terminate()
-                self._process.wait(10)
+                self._process.kill()  # it has nothing to put in order
+                self._process.wait()
                 assert self._process.stdout is not None
                 self._process.stdout.close()
                 self._process = None

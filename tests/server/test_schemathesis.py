@@ -27,7 +27,7 @@ from awaken.server.settings import Settings
 from tests.server.keys import ALICE, API_KEYS, bearer
 from tests.server.live import serving
 
-EXAMPLES = 12
+EXAMPLES = 6
 ENDLESS = "/v1/threads/{thread_id}/stream"
 
 pytestmark = [

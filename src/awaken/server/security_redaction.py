@@ -24,19 +24,19 @@ MIN_SECRET: Final = 8
 """Characters; what is shorter would be found in words that are no secret."""
 
 _SECRET_NAME: Final = re.compile(r"(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|CREDENTIALS?)$", re.I)
-# A client chooses much of what is logged, so nothing here may take time by the square of its length:
-# no repetition comes before the word that is looked for.
+# A client chooses much of what is logged, so nothing here may take time by the square of a line's
+# length: no repetition comes before the word that is looked for.
 _LOOKS_SECRET: Final = re.compile(
     r"""
-    (?P<scheme>\b(?:bearer|basic)\s{1,8})[\w.~+/=-]{8,}        # an authorization
+    (?P<scheme>\b(?:bearer|basic)\s{1,8})[\w.~+/=-]{8,}     # an authorization
   | \bawaken-sk-[\w-]{8,}                                  # one of our keys
   | \bsk-[\w-]{16,}                                        # a provider's key
-  | (?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*                      # a token (JWT)
+  | (?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*             # a token (JWT)
   | (?P<user>://[^/\s:@"']*:)[^/\s@"']+(?=@)               # the password in an address
   | (?P<name>
       (?:(?:api[_-]?keys?|token|secret|password|passwd|authorization|cookie)
-        (?:\s*=|["']\s*[:=])                             # name=value, "name": value
-        | \b(?:authorization|x-api-key|cookie):           # a header
+        (?:\s*=|["']\s*[:=])                              # name=value, "name": value
+        | \b(?:authorization|x-api-key|cookie):            # a header
       )\s*["']?
     )(?!\[hidden\])(?:(?:bearer|basic)\s+)?[^\s"',;&}]{4,}
     """,

@@ -48,10 +48,7 @@ def fail(span: Span, kind: str) -> None:
 
 
 class Within:
-    """What happens in the block, happens below the span of `context`.
-
-    A class and not a generator: a model's answer enters it once a token.
-    """
+    """What happens in the block, happens below the span of `context`."""
 
     __slots__ = ("_context", "_token")
 
@@ -277,19 +274,18 @@ class TracedModel:
             spans.model_calls += 1
             spans.open_step()
         call = _ModelCall(self._begin(request, spans), self._clock, spans)
-        # Only while the model is asked is its span the current one: between two events the caller
-        # has its turn, in the same task.
+        # Only while the model is asked, up to its first event, is its span the current one: between
+        # two events the caller has its turn, in the same task.
         context = set_span_in_context(call.span)
         events = self._inner.stream(request)
         try:
-            while True:
-                with Within(context):
-                    event = await anext(events, None)
-                if event is None:
-                    call.over()
-                    return
+            with Within(context):
+                event = await anext(events, None)
+            while event is not None:
                 call.heard(event)
                 yield event
+                event = await anext(events, None)
+            call.over()
         except Fault as fault:
             fail(call.span, fault.code)
             raise
@@ -361,12 +357,15 @@ class TracedTries:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         events = self._inner.stream(request)
+        silent = True
         try:
             async for event in events:
+                silent = False
                 yield event
         except Fault as fault:
-            attributes: Mapping[str, str] = {names.ERROR_TYPE: fault.code}
-            get_current_span().add_event("try failed", attributes)
+            if silent:  # else it is not tried again: the call fails
+                attributes: Mapping[str, str] = {names.ERROR_TYPE: fault.code}
+                get_current_span().add_event("try failed", attributes)
             raise
         finally:
             close = getattr(events, "aclose", None)
