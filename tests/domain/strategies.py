@@ -56,8 +56,9 @@ def _list(args: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 
 def _tuple(args: tuple[Any, ...]) -> st.SearchStrategy[Any]:
-    assert args[1:] == (...,), args
-    return _list(args).map(tuple)
+    if args[1:] == (...,):
+        return _list(args).map(tuple)
+    return st.tuples(*map(_of, args))
 
 
 def _dict(args: tuple[Any, ...]) -> st.SearchStrategy[Any]:

@@ -247,6 +247,34 @@ def test_a_message_for_a_busy_agent_waits_its_turn(at: At) -> None:
     assert answers == [story(40), story(3)]
 
 
+def test_a_queued_message_whose_run_is_stopped_is_given_back(at: At, server: Server) -> None:
+    tab = at("#/chat/storyteller")
+    say(tab, "tokens=1000 delay_ms=40")
+    tab.wait_text(".answer", "Once#1")
+    say(tab, "never read", "Queue")
+    tab.wait_text(".entry", "its turn comes")
+    server.post(f"/v1/threads/{thread_of(tab)}/cancel")
+    tab.wait_text(".entry", "not sent: its run was ended before it began")
+    tab.click(".entry button", "Remove")
+    tab.wait_gone(".entry")
+
+
+def test_a_queued_message_outlives_an_interruption_and_a_reload(at: At) -> None:
+    tab = at("#/chat/storyteller")
+    say(tab, "tokens=1000 delay_ms=40")
+    tab.wait_text(".answer", "Once#1")
+    say(tab, "tokens=7", "Queue")
+    tab.wait_text(".entry", "its turn comes")
+    tab.reload()
+    tab.wait_text(".entry .said", "tokens=7")
+    tab.type(".composer textarea", "tokens=3")
+    tab.click(".composer button", "Interrupt")
+    tab.wait_gone(".entry")
+    said = "return [...document.querySelectorAll('.log .said')].map((each) => each.innerText)"
+    assert tab.run(said)[0] == "tokens=1000 delay_ms=40"
+    assert sorted(tab.run(said)[1:]) == ["tokens=3", "tokens=7"]
+
+
 def test_a_message_may_interrupt(at: At) -> None:
     tab = at("#/chat/storyteller")
     say(tab, "tokens=1000 delay_ms=40")

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+from opentelemetry import trace
 
 from awaken.protocols.native.http.respond import abandoned
 from awaken.server import logs
@@ -194,6 +195,7 @@ async def test_runs_keep_the_id_of_the_request_that_started_them(lines: Lines) -
 
 async def test_with_traces_lines_name_theirs(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setattr(trace, "set_tracer_provider", lambda provider: None)
     async with watched(tracing=True) as app:
         run = await app.run("talker")
         shown = (await app.client.get(f"/v1/runs/{run['run_id']}")).json()

@@ -152,6 +152,15 @@ async def test_tools_are_below_the_step_that_called_them(spans: Spans) -> None:
     assert good.status.status_code is StatusCode.UNSET
     assert bad.status.status_code is StatusCode.ERROR
     assert facts(bad)["error.type"] == "ValueError"
+    assert [facts(span)["awaken.outcome"] for span in (good, bad)] == ["completed", "failed"]
+
+
+async def test_what_is_cut_off_says_so_and_is_no_error(spans: Spans) -> None:
+    async with watched(tracing=True) as app:
+        await app.run("sleeper")
+    span = spans.one("execute_tool doze")
+    assert facts(span)["awaken.outcome"] == "cut_off"
+    assert span.status.status_code is StatusCode.UNSET
 
 
 async def test_failures_have_their_code_and_retries_are_events(spans: Spans) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx
 import msgspec
 
@@ -118,6 +119,13 @@ def mutter_in_a_thread() -> str:
     return "muttered"
 
 
+@tool(timeout_seconds=0.02)
+async def doze() -> str:
+    """Take longer than allowed."""
+    await anyio.sleep(10)
+    return "awake"
+
+
 class Gate:
     """Lets threads wait until the test has looked."""
 
@@ -184,6 +192,7 @@ def agents() -> list[AgentInCode]:
         calling("guesser", ("no_such_tool", {}), tools=[add]),
         calling("payer", ("pay", {"amount": 5}), tools=[pay]),
         calling("asker", ("ask_name", {}), tools=[ask_name]),
+        calling("sleeper", ("doze", {}), tools=[doze]),
         calling("hanger", ("hang", {}), tools=[hang]),
         calling(
             "chatty",

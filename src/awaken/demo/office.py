@@ -17,7 +17,7 @@ import anyio
 import msgspec
 
 from awaken.agent import Agent
-from awaken.demo.steering import explaining, last_words, number, options_of, words
+from awaken.demo.steering import decimal, explaining, last_words, number, options_of, words
 from awaken.domain.agent import Limits
 from awaken.domain.message import Message, Role
 from awaken.models.scripted import ScriptedModel, Step
@@ -197,7 +197,7 @@ def _refund(request: ModelRequest) -> Iterator[Step]:
 def _work(request: ModelRequest) -> Iterator[Step]:
     options = options_of(request)
     labels = [label for label in options.get("do", "a,b,c").split(",") if label][:MAX_LABELS]
-    seconds = number("seconds", options.get("seconds", "1"), 0, MAX_SECONDS)
+    seconds = decimal("seconds", options.get("seconds", "1"), 0, MAX_SECONDS)
     done = len(_results(request))
     if done >= len(labels):
         return _say(f"All {len(labels)} are done.")

@@ -60,3 +60,14 @@ def number(name: str, value: str, low: int, high: int) -> int:
     if re.fullmatch(r"[0-9]{1,9}", value) and low <= int(value) <= high:
         return int(value)
     raise BadOption(f"{name} must be a whole number from {low} to {high}, not {value[:40]!r}.")
+
+
+def decimal(name: str, value: str, low: float, high: float) -> float:
+    """The number, whole or not, that `value` is.
+
+    Raises:
+        BadOption: it is none, or out of bounds.
+    """
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value) and low <= float(value) <= high:
+        return float(value)
+    raise BadOption(f"{name} must be a number from {low} to {high}, not {value[:40]!r}.")

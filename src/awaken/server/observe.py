@@ -36,7 +36,7 @@ from awaken.server.attempts import Attempts
 from awaken.server.measured import Measuring
 from awaken.server.metrics import Metrics
 from awaken.server.settings import Settings, SettingsError
-from awaken.server.stores import MEMORY, sqlite_path
+from awaken.server.stores import MEMORY, SQLITE, sqlite_path
 
 if TYPE_CHECKING:
     from awaken.server.tracing import Tracing
@@ -125,7 +125,9 @@ class ObservedMailbox(Mailbox):
             request_id = logs.noted("request_id")
             submission = replace(submission, transport_request_id=request_id)
         with self.carry(submission) as carried:
-            return await super().submit(carried)
+            accepted = await super().submit(carried)
+        logs.note(run_id=accepted.run_id, thread_id=accepted.thread_id)
+        return accepted
 
 
 class Observation:
@@ -151,6 +153,12 @@ class Observation:
         return self._following.following(inner)
 
 
+def _files(store_url: str) -> tuple[tuple[str, str], ...]:
+    """The files of a store that has some, and what they are called."""
+    path = sqlite_path(store_url) if store_url.startswith(SQLITE) else MEMORY
+    return () if path == MEMORY else (("database", path), ("wal", f"{path}-wal"))
+
+
 def _tracing() -> Callable[[Clock, str], AbstractAsyncContextManager[Tracing]]:
     try:
         from awaken.server.tracing import open_tracing
@@ -172,9 +180,7 @@ async def observing(
     Raises:
         SettingsError: tracing is on, and its library is not installed or cannot be set up.
     """
-    path = sqlite_path(settings.store_url)
-    if path != MEMORY:
-        metrics.machine.files = (("database", path), ("wal", f"{path}-wal"))
+    metrics.machine.files = _files(settings.store_url)
     metrics.http.new_id = ids.new
     if not settings.tracing:
         yield Observation(metrics, (), as_it_is)

@@ -98,9 +98,9 @@ class Tracing:
     @contextmanager
     def carry(self, submission: Submission) -> Iterator[Submission]:
         """The submission with its trace, within the span that all attempts are below of."""
-        attributes = {names.RUN: submission.run_id, names.AGENT: submission.agent_id or ""}
-        if submission.thread_id is not None:
-            attributes[names.THREAD] = submission.thread_id
+        known = {names.THREAD: submission.thread_id, names.AGENT: submission.agent_id}
+        attributes = {name: value for name, value in known.items() if value is not None}
+        attributes[names.RUN] = submission.run_id
         with self._tracer.start_as_current_span(
             names.SUBMIT,
             kind=SpanKind.PRODUCER,

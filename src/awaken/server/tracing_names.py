@@ -44,6 +44,9 @@ STEP_NUMBER: Final = "awaken.step"
 BEGUN: Final = "awaken.tool.begun_before"
 REQUEST: Final = "awaken.request.id"
 
+CUT_OFF: Final = "cut_off"
+"""The outcome of what neither ended nor failed: a stop, a time limit, a lost lease, a shutdown."""
+
 _PROVIDERS: Final[Mapping[str, str]] = {
     "azure": "azure.ai.openai",
     "azure-responses": "azure.ai.openai",

@@ -126,17 +126,18 @@ class TracedRunner:
             _tell_outcome(span, outcome)
             return outcome
         except Fault as fault:
+            span.set_attribute(names.OUTCOME, "retry" if fault.retryable else "failed")
             fail(span, fault.code)
             raise
         except ClaimLost:
             span.set_attribute(names.OUTCOME, "lost")
             raise
         except Exception as error:
+            span.set_attribute(names.OUTCOME, "failed")
             fail(span, type(error).__name__)
             raise
         finally:
             current.reset(token)
-            spans.close_step()
             span.set_attributes(names.total_attributes(spans.usage))
             span.end()
 
@@ -147,8 +148,16 @@ class TracedRunner:
         if foreign or activation.run.plan is not None:
             spans.open_step()
         steps = TracedSteps(steps, spans)
-        if not foreign:
-            return await self._inner.run(activation, sink, steps)
+        try:
+            if not foreign:
+                return await self._inner.run(activation, sink, steps)
+            return await self._run_foreign(activation, sink, steps, spans)
+        finally:
+            spans.close_step()
+
+    async def _run_foreign(
+        self, activation: Activation, sink: EventSink, steps: Steps, spans: AttemptSpans
+    ) -> Outcome:
         told = TracedSink(sink, self._tracer, spans)
         try:
             outcome = await self._inner.run(activation, told, steps)
@@ -170,6 +179,7 @@ def _attempt_attributes(activation: Activation) -> dict[str, Any]:
         names.ATTEMPT: activation.attempt_id,
         names.FAILURES: activation.attempt,
         names.ACTIVATION: run.activation,
+        names.OUTCOME: names.CUT_OFF,
     }
     if activation.spec.model:
         attributes[names.REQUEST_MODEL] = names.split_model(activation.spec.model)[1]
@@ -234,9 +244,7 @@ class TracedSink:
             case ToolCallDone(id=call_id, outcome=outcome, result=result):
                 span = self._running.pop(call_id, None)
                 if span is not None:
-                    if outcome != "succeeded":
-                        fail(span, error_code(result))
-                    span.end()
+                    _end_told(span, error_code(result) if outcome != "succeeded" else None)
             case InferenceComplete() if not self._spans.model_calls:
                 self._spans.usage += _told_usage(event)
             case _:
@@ -247,6 +255,13 @@ class TracedSink:
         for span in self._running.values():
             span.end()
         self._running.clear()
+
+
+def _end_told(span: Span, code: str | None) -> None:
+    span.set_attribute(names.OUTCOME, "completed" if code is None else "failed")
+    if code is not None:
+        fail(span, code)
+    span.end()
 
 
 def _told_usage(event: InferenceComplete) -> Usage:
@@ -394,15 +409,18 @@ class TracedTool:
             set_status_on_exception=False,
         ) as span:
             try:
-                return await self._inner.call(arguments, context)
+                answer = await self._inner.call(arguments, context)
             except AskUser:
                 span.set_attribute(names.OUTCOME, "suspended")
                 raise
             except ClaimLost:
                 raise
             except Exception as error:
+                span.set_attribute(names.OUTCOME, "failed")
                 fail(span, type(error).__name__)
                 raise
+            span.set_attribute(names.OUTCOME, "completed")
+            return answer
 
 
 def _tool_attributes(name: str, call_id: str, spans: AttemptSpans | None) -> dict[str, Any]:
@@ -411,6 +429,7 @@ def _tool_attributes(name: str, call_id: str, spans: AttemptSpans | None) -> dic
         names.TOOL: name,
         names.TOOL_TYPE: "function",
         names.TOOL_CALL: call_id,
+        names.OUTCOME: names.CUT_OFF,
     }
     if spans is not None:
         attributes |= {names.AGENT: spans.agent_id, names.RUN: spans.run_id}

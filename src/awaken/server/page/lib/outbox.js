@@ -41,6 +41,21 @@ export class Outbox {
     this.#keep((entry) => entry.id !== id);
   }
 
+  /** A run is over. What it was to read and did not goes on with the run that took its place. */
+  ended(runId, termination) {
+    for (const entry of this.entries.filter((each) => each.runId === runId)) {
+      if (termination.type === 'superseded') entry.runId = termination.by_run_id;
+      else Object.assign(entry, { state: REJECTED, problem: 'its run was ended before it began' });
+      this.#changed();
+    }
+  }
+
+  /** What the server knows of a run; one that has read its messages has no need of ours. */
+  know(record) {
+    if (record.input_message_seqs.length) this.#keep((entry) => entry.runId !== record.run_id);
+    else if (record.status === 'done') this.ended(record.run_id, record.termination);
+  }
+
   #keep(wanted) {
     const left = this.entries.filter(wanted);
     if (left.length === this.entries.length) return;
@@ -68,7 +83,7 @@ export class Outbox {
         entry.problem = error.message;
         if (!error.passing && error.status !== 401) entry.state = REJECTED;
         this.#changed();
-        if (entry.state === REJECTED) return undefined;
+        if (!error.passing) return undefined; // with another key the view, and this, begins anew
         await pause(waitMs, this.signal);
       }
     }

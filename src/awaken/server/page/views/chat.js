@@ -132,11 +132,12 @@ class ChatView {
       if (event.type === 'thread_snapshot') this.#recall();
       if (event.type === 'ticket_opened') setText(this.told, 'A question waits for you.');
       if (event.type === 'run_start') setText(this.told, `${this.agentId} is answering.`);
-      if (event.type === 'run_finish' && event.entry.event.termination.type !== 'suspended') {
-        setText(this.told, 'The answer is complete.');
-      }
+      if (isEnd(event)) setText(this.told, 'The answer is complete.');
     }
     this.outbox.settle(this.thread.messageIds);
+    for (const { entry } of events.filter(isEnd)) {
+      this.outbox.ended(entry.run_id, entry.event.termination);
+    }
     this.frame.ask();
   }
 
@@ -150,6 +151,7 @@ class ChatView {
     for (const record of page?.items ?? []) {
       const known = this.thread.runs.has(record.run_id);
       if (known || record.status !== 'done') this.thread.run(record.run_id).know(record);
+      this.outbox.know(record);
     }
     this.frame.ask();
   }
@@ -205,6 +207,9 @@ class ChatView {
     );
   }
 }
+
+const isEnd = ({ type, entry }) =>
+  type === 'run_finish' && entry.event.termination.type !== 'suspended';
 
 /** What one run added to the conversation, and where to see all of it. */
 class Turn {
