@@ -1,7 +1,7 @@
 """A browser for each worker, a server for each module.
 
-Without a browser these tests are skipped, but not in CI: there they fail, unless AWAKEN_NO_BROWSER
-says that it is meant.
+Without a browser these tests are skipped, but not in CI: there they fail. AWAKEN_NO_BROWSER=1 skips
+them everywhere.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -21,17 +20,19 @@ AGENTS = Path(__file__).with_name("agents.py")
 
 @pytest.fixture(scope="session")
 def driver() -> Iterator[Driver]:
-    absent = missing()
-    if absent:
-        give_up(absent, os.environ)
+    require_browser(missing(), os.environ)
     with Driver() as driver:
         yield driver
 
 
-def give_up(absent: str, environ: Mapping[str, str]) -> NoReturn:
-    """Skip where a browser is not to be expected, fail where it is."""
+def require_browser(absent: str | None, environ: Mapping[str, str]) -> None:
+    """Skip where no browser is wanted or to be expected; fail where one is expected and absent."""
+    if environ.get("AWAKEN_NO_BROWSER"):
+        pytest.skip("AWAKEN_NO_BROWSER is set")
+    if absent is None:
+        return
     advice = f"{absent} not found: run tools/install_browser.sh"
-    if environ.get("CI") == "true" and not environ.get("AWAKEN_NO_BROWSER"):
+    if environ.get("CI") == "true":
         pytest.fail(f"{advice}, or set AWAKEN_NO_BROWSER=1", pytrace=False)
     pytest.skip(advice)
 

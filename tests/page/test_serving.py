@@ -16,7 +16,7 @@ from awaken import __version__, demo
 from awaken.server.app import create_app
 from awaken.server.page import DIGEST, FILES, INDEX
 from awaken.server.settings import Settings
-from tests.page.conftest import give_up
+from tests.page.conftest import require_browser
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "awaken" / "server" / "page"
@@ -127,18 +127,24 @@ def test_a_file_that_changes_changes_the_address_of_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "outcome"),
+    ("environ", "outcome", "told"),
     [
-        ({}, pytest.skip.Exception),
-        ({"CI": "true"}, pytest.fail.Exception),
-        ({"CI": "true", "AWAKEN_NO_BROWSER": "1"}, pytest.skip.Exception),
+        ({}, pytest.skip.Exception, r"chromium not found: run tools/install_browser\.sh"),
+        ({"CI": "true"}, pytest.fail.Exception, r"chromium not found: .*AWAKEN_NO_BROWSER=1"),
+        ({"CI": "true", "AWAKEN_NO_BROWSER": "1"}, pytest.skip.Exception, "AWAKEN_NO_BROWSER"),
     ],
 )
 def test_a_missing_browser_is_told_and_not_passed_over_in_ci(
-    environ: dict[str, str], outcome: type[BaseException]
+    environ: dict[str, str], outcome: type[BaseException], told: str
 ) -> None:
-    with pytest.raises(outcome, match=r"chromium not found: run tools/install_browser\.sh"):
-        give_up("chromium", environ)
+    with pytest.raises(outcome, match=told):
+        require_browser("chromium", environ)
+
+
+def test_a_browser_is_left_alone_where_none_is_wanted() -> None:
+    require_browser(None, {"CI": "true"})
+    with pytest.raises(pytest.skip.Exception):
+        require_browser(None, {"AWAKEN_NO_BROWSER": "1"})
 
 
 def test_pictures_of_the_docs_are_there_and_small() -> None:
