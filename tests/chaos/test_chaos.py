@@ -48,7 +48,7 @@ def killed_under_load(data_dir: Path, seed: int, kills: int) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", [2])
+@pytest.mark.parametrize("seed", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(
     data_dir: Path, seed: int
 ) -> None:

@@ -207,7 +207,8 @@ class Process:
     async def held_up(self) -> bool:
         """Whether all that is queued waits behind a run that waits for somebody."""
         page = await self.store.runs(TENANT, RunFilter(status=RunStatus.waiting), 1, None)
-        return bool(page.items) and await self.store.next_due_at() is None
+        due = (await self.store.counts()).in_line or await self.store.next_due_at() is not None
+        return bool(page.items) and not due
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

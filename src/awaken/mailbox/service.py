@@ -11,6 +11,7 @@ from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
 from awaken.domain.claim import Claim
+from awaken.domain.dispatch import Queued
 from awaken.domain.outcome import Outcome
 from awaken.domain.record import Record
 from awaken.domain.run import OnDisconnect, RunStatus
@@ -161,7 +162,8 @@ class Mailbox:
         """With its place, if that can be read: what was accepted is never answered by a fault."""
         try:
             dispatch = await self._store.dispatch(tenant, accepted.dispatch_id)
-            position = None if dispatch is None else await self._store.position(dispatch)
+            waits = dispatch is not None and isinstance(dispatch.body, Queued)
+            position = await self._store.position(dispatch) if dispatch and waits else None
         except StoreFault as fault:
             log.warning("position of an accepted run not read: %s", fault.code)
             return accepted

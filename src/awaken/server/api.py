@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,6 +23,13 @@ from awaken.server import page, system
 from awaken.server.front import internal
 from awaken.server.openapi import describe
 
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 ROUTERS: Final = (
     runs.router,
     threads.router,
@@ -34,7 +42,9 @@ ROUTERS: Final = (
 
 def make_api(version: str) -> FastAPI:
     """The application behind the front."""
-    api = FastAPI(title="Awaken", version=version, redirect_slashes=False)
+    # Requests are measured and traced before FastAPI sees them (`measure.py`). What it would add
+    # itself holds what a client sent: it records values that are not valid.
+    api = FastAPI(title="Awaken", version=version, redirect_slashes=False, telemetry=_NO_TELEMETRY)
     for router in ROUTERS:
         api.include_router(router)
     api.add_exception_handler(AwakenError, _refuse)
