@@ -601,7 +601,7 @@ def check_end(run: Run, known: ModelRun, events: list[Event]) -> None:
     assert TEXT.startswith(run.outcome.text or "")
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_whatever_is_done_the_store_holds_what_the_rules_say() -> None:
     run_state_machine_as_test(
         Mailboxes, settings=settings(max_examples=100, stateful_step_count=30)
