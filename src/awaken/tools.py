@@ -13,25 +13,27 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar, overload
 
-import anyio
-import anyio.to_thread
 import docstring_parser
 import pydantic
 import pydantic_core
 from pydantic.fields import FieldInfo
 
-from awaken.domain.agent import ToolSpec
+from awaken.domain.agent import Approval, ToolSpec
+from awaken.loop.threads import ToolThreads
 from awaken.ports.tool import ToolArgumentsError, ToolContext
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_ABANDONED = 64
-"""How many threads sync tools may use; one that a stop abandoned keeps its own until it ends."""
+THREADS: Final = ToolThreads()
+"""Where sync tools run, in this process."""
+
+
+MAX_EXPIRY_SECONDS: Final = 366 * 24 * 3600
+MAX_QUORUM: Final = 20
 
 
 class ToolError(Exception):
@@ -59,47 +61,13 @@ class FunctionTool:
         if inspect.iscoroutinefunction(self._function):
             answer = await bound()
         else:
-            answer = await anyio.to_thread.run_sync(
-                _running, bound, abandon_on_cancel=True, limiter=_threads()
-            )
+            answer = await THREADS.run(self.spec.name, bound)
         return pydantic_core.to_jsonable_python(answer)
 
 
-@functools.cache
-def _limiter() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(MAX_ABANDONED)
-
-
-def _threads() -> anyio.CapacityLimiter:
-    """Our own limiter: abandoned tools must not take the threads of others."""
-    return _limiter()
-
-
-class _Running:
-    """Calls functions, and counts those that have not ended, whether or not anyone waits."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, function: Callable[[], Any]) -> Any:
-        self._add(1)
-        try:
-            return function()
-        finally:
-            self._add(-1)
-
-    def _add(self, change: int) -> None:
-        with self._lock:
-            self.count += change
-
-
-_running = _Running()
-
-
 def threads_used() -> int:
-    """In how many threads sync tools run now, those that a stop abandoned among them."""
-    return _running.count
+    """In how many threads sync tools run now, those that were given up among them."""
+    return THREADS.used
 
 
 class _Signature:
@@ -196,7 +164,8 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    approval: bool = False,
+    approval: bool | Approval = False,
+    approvers: Sequence[str] = (),
     on_crash: str = "fail",
     timeout_seconds: float | None = None,
 ) -> Callable[[F], FunctionTool]: ...
@@ -208,7 +177,8 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    approval: bool = False,
+    approval: bool | Approval = False,
+    approvers: Sequence[str] = (),
     on_crash: str = "fail",
     timeout_seconds: float | None = None,
 ) -> Any:
@@ -218,7 +188,10 @@ def tool(
         function: the function, when the decorator is used without parentheses.
         name: what the model calls it; the function's name by default.
         description: what the model reads; the docstring without its sections by default.
-        approval: suspend the call until somebody allows it.
+        approval: suspend the call until somebody allows it. `Approval(quorum=2, expires_seconds=60,
+            on_expiry="cancel")` says how many must, how long they have, and what happens then.
+        approvers: who may decide about it, by the names of their keys or tokens; anybody who may
+            decide at all, without one.
         on_crash: what to do with a call that had begun when its worker died, and left no result:
             `retry` it (only if doing it twice is harmless), `ask` whether it happened, or `fail`
             it.
@@ -233,6 +206,7 @@ def tool(
             name=name,
             description=description,
             approval=approval,
+            approvers=approvers,
             on_crash=on_crash,
             timeout_seconds=timeout_seconds,
         )
@@ -244,22 +218,51 @@ def _make(
     *,
     name: str | None = None,
     description: str | None = None,
-    approval: bool = False,
+    approval: bool | Approval = False,
+    approvers: Sequence[str] = (),
     on_crash: str = "fail",
     timeout_seconds: float | None = None,
 ) -> FunctionTool:
     if on_crash not in ("retry", "ask", "fail"):
         raise ToolError(f"{_place(function)}: on_crash is retry, ask or fail, not {on_crash!r}")
+    if isinstance(approvers, str):
+        raise ToolError(f"{_place(function)}: approvers is a list of names, not one text")
+    if approvers and not approval and on_crash != "ask":
+        raise ToolError(
+            f"{_place(function)}: approvers decide nothing without approval=True or on_crash='ask'"
+        )
+    policy = approval if isinstance(approval, Approval) else Approval()
+    wrong = _wrong_policy(policy, approvers)
+    if wrong is not None:
+        raise ToolError(f"{_place(function)}: {wrong}")
     signature = _Signature(function)
     spec = ToolSpec(
         name=name or function.__name__,
         description=description if description is not None else _description(signature.doc),
         parameters=signature.parameters(),
-        approval=approval,
+        approval=bool(approval),
+        approvers=tuple(approvers),
+        approval_policy=policy,
         on_crash=on_crash,
         timeout_seconds=timeout_seconds,
     )
     return FunctionTool(function, spec, signature)
+
+
+def _wrong_policy(policy: Approval, approvers: Sequence[str]) -> str | None:
+    """What of an approval policy cannot be kept; None when all can."""
+    seconds = policy.expires_seconds
+    if policy.on_expiry not in ("deny", "cancel", "leave"):
+        return f"on_expiry is deny, cancel or leave, not {policy.on_expiry!r}"
+    if seconds is not None and policy.on_expiry == "leave":
+        return "with on_expiry='leave' a ticket does not expire, so expires_seconds says nothing"
+    if seconds is not None and not 0 < seconds <= MAX_EXPIRY_SECONDS:
+        return f"expires_seconds is more than 0 and at most {MAX_EXPIRY_SECONDS}, not {seconds!r}"
+    if not 1 <= policy.quorum <= MAX_QUORUM:
+        return f"quorum is 1 to {MAX_QUORUM}, not {policy.quorum!r}"
+    if approvers and len(set(approvers)) < policy.quorum:
+        return f"a quorum of {policy.quorum} needs as many approvers"
+    return None
 
 
 def _description(doc: docstring_parser.Docstring) -> str:

@@ -16,6 +16,7 @@ import pytest
 
 from awaken.domain.dispatch import Claimed, Finished
 from awaken.domain.event import RunRetry
+from awaken.testing.history import ThreadHistory
 from tests.e2e.harness import Server
 
 from .load import Load
@@ -31,8 +32,8 @@ SHORT_LEASE = {
 }
 
 
-def killed_under_load(data_dir: Path, seed: int, kills: int) -> None:
-    """Kill the server so many times, then let it finish its work."""
+def killed_under_load(data_dir: Path, seed: int, kills: int) -> list[ThreadHistory]:
+    """Kill the server so many times, then let it finish its work; what it left, checked."""
     chance = random.Random(seed)
     with Server(data_dir) as server:
         with Load(server.base_url, seed) as load:
@@ -45,6 +46,7 @@ def killed_under_load(data_dir: Path, seed: int, kills: int) -> None:
     found = check_all(data_dir, load.told)
     retries = [e.event for h in found for e in h.entries if isinstance(e.event, RunRetry)]
     assert "lease_expired" in {retry.reason for retry in retries}, "something was running"
+    return found
 
 
 @pytest.mark.timeout(120)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from hypothesis import strategies as st
@@ -44,6 +44,8 @@ def _of(annotation: Any) -> st.SearchStrategy[Any]:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return st.one_of([_of(arg) for arg in args])
+    if origin is Literal:
+        return st.sampled_from(args)
     if origin is not None:
         return _CONTAINERS[origin](args)
     if issubclass(annotation, Enum):

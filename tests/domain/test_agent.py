@@ -28,9 +28,13 @@ SPEC = AgentSpec(
 
 
 def test_the_id_of_a_specification_never_changes() -> None:
-    """Runs that wait for weeks are pinned by it: if this fails, a release breaks them (I12)."""
+    """It is the hash of all fields, written out: what changed it is a change of what agents do.
+
+    A run that waits for weeks is not broken by that: what it is pinned to is stored under the id it
+    had then. But the same specification of two releases should be one, unless a field was added.
+    """
     assert resolution_id(SPEC) == (
-        "sha256:c08e3aa19eb6ed22a1df9e66930a899bbe2e7c6075b0a0a090523c38b94006bb"
+        "sha256:dbff29ecdc50b1ee459fc36a12a186f93f59bf7aea91d65bf2f76960e0bd97dc"
     )
 
 
@@ -84,4 +88,20 @@ def test_the_order_of_tools_is_part_of_what_the_model_sees() -> None:
     one, two = ToolSpec(name="one"), ToolSpec(name="two")
     assert resolution_id(replace(SPEC, tools=(one, two))) != resolution_id(
         replace(SPEC, tools=(two, one))
+    )
+
+
+def test_a_specification_is_stored_with_every_field_so_that_no_later_default_changes_it() -> None:
+    spec = AgentSpec(agent_id="a", tools=(ToolSpec(name="t"),))
+    stored = msgspec.json.decode(msgspec.json.encode(spec))
+    assert set(stored) == set(AgentSpec.__struct_fields__)
+    assert set(stored["limits"]) == set(Limits.__struct_fields__)
+    assert set(stored["tools"][0]) == set(ToolSpec.__struct_fields__)
+
+
+def test_a_specification_that_was_stored_without_its_defaults_is_still_read() -> None:
+    """As it was written before every field was stored."""
+    old = b'{"agent_id":"a","model":"p:m","limits":{"max_rounds":8},"tools":[{"name":"t"}]}'
+    assert msgspec.json.decode(old, type=AgentSpec) == AgentSpec(
+        agent_id="a", model="p:m", limits=Limits(max_rounds=8), tools=(ToolSpec(name="t"),)
     )

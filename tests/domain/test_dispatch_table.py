@@ -120,7 +120,7 @@ def head_after(situation: Situation, move: Move) -> ThreadHead:
         fields["front"] = None
     if was is State.queued and move.to is State.claimed:
         taken = {"claimed_dispatch": dispatch.dispatch_id, "active_run": dispatch.run_id}
-        fields |= {**taken, "waiting_run": None}
+        fields |= {**taken, "waiting_run": None, "served_at": NOW}
     elif was is State.claimed and move.to is not State.claimed:
         fields["claimed_dispatch"] = None
     if move.to in FINISHED and head.active_run == dispatch.run_id:

@@ -93,6 +93,7 @@ def test_the_vocabulary_is_the_published_one() -> None:
         "error",
         "inference_complete",
         "message_committed",
+        "messages_replaced",
         "messages_snapshot",
         "pending_changed",
         "reasoning_delta",

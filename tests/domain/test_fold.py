@@ -23,6 +23,7 @@ from awaken.domain.event import (
     TextDelta,
     ToolCallCancel,
     ToolCallDelta,
+    ToolCallDone,
     ToolCallReady,
     ToolCallStart,
     ToolCallStreamDelta,
@@ -245,3 +246,10 @@ def test_how_text_was_cut_into_deltas_makes_no_difference(
         if part
     ]
     assert fold([STEP, *events_of(pieces)]) == fold([STEP, *events_of(said)])
+
+
+def test_a_call_whose_result_was_published_within_the_step_is_known_to_be_done() -> None:
+    done = ToolCallDone(id="c1", message_id="m2", outcome="succeeded", result=3)
+    [call] = fold([STEP, *CALL, READY, done]).calls
+    assert (call.ready, call.done) == (True, True)
+    assert fold([STEP, done]).calls == (), "of a call that nobody saw there is nothing to know"

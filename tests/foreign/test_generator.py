@@ -457,3 +457,31 @@ def _listen_to_stops(here: Lab) -> None:
     """The laboratory executes with leases of its own; let them hear what the mailbox is asked."""
     heard: Callable[..., Any] = here.leases.stop_asked
     here.mailbox._leases.stop_asked = heard  # type: ignore[method-assign]  # one process
+
+
+async def test_a_stop_takes_back_only_calls_without_a_result() -> None:
+    async def agent(_: Conversation) -> AsyncIterator[Any]:
+        yield ToolCallReady(id="finished", name="n", arguments={})
+        yield ToolCallDone(id="finished", message_id="", outcome="succeeded", result="r")
+        yield ToolCallReady(id="ready", name="n", arguments={})
+        yield ToolCallStart(id="open", name="n")
+        await anyio.sleep_forever()
+
+    def opened(log: list[Any]) -> bool:
+        return sum(isinstance(event, ToolCallStart) for event in log) >= 3
+
+    async with serving(agent) as here:
+        run_id = await tell(here, "?")
+        claim = await here.claim()
+        assert claim is not None
+        _listen_to_stops(here)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(here.execute, claim)
+            await published(here, run_id, opened)
+            await here.mailbox.cancel_run(TENANT, run_id, by="ada")
+        cancelled = [e.id for e in await events(here, run_id) if isinstance(e, ToolCallCancel)]
+        assert cancelled == ["ready", "open"]
+        whole = await folded(here, run_id)
+        [finished] = [call for call in whole["runs"][run_id]["calls"] if call[0] == "finished"]
+        assert finished[-2:] == ("succeeded", "r")
+        await here.check()

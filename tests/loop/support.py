@@ -13,6 +13,7 @@ from awaken.domain.fold import Partial, fold
 from awaken.domain.ledger import StepPlan, ToolResult, finished, started
 from awaken.domain.message import Block, Message, Role, StoredMessage, TextBlock
 from awaken.domain.outcome import Completed
+from awaken.domain.rule import ApprovalRule
 from awaken.domain.run import Run
 from awaken.errors import Fault
 from awaken.ports.boundary import CloseCommit, PlanCommit
@@ -80,6 +81,9 @@ class LedgerInMemory:
         self.current = started(plan, commit.begin, self.attempt_id)
         return self.current
 
+    async def rules(self) -> Sequence[ApprovalRule]:
+        return ()
+
     async def start(self, step: int, call_ids: Sequence[str]) -> None:
         self.commits.append("start")
         assert self.current is not None
@@ -90,10 +94,11 @@ class LedgerInMemory:
         assert self.current is not None
         self.current = finished(self.current, call_id, result) or self.current
 
-    async def close(self, commit: CloseCommit) -> None:
+    async def close(self, commit: CloseCommit) -> tuple[Message, ...]:
         self.commits.append("close")
         self.closed.append(commit)
         self.current = None
+        return ()
 
 
 def said(text: str, message_id: str = "m-1", role: Role = Role.user) -> Message:

@@ -330,7 +330,7 @@ async def test_a_stop_ends_an_attempt_that_never_waits() -> None:
             tasks.cancel_scope.cancel()
 
 
-def test_the_loop_can_go_on_and_cannot_be_steered_yet() -> None:
+def test_the_loop_can_go_on_and_be_steered() -> None:
     capabilities = loop(Asked()).capabilities
     assert capabilities.resumable
-    assert not capabilities.steerable
+    assert capabilities.steerable

@@ -21,8 +21,10 @@ from awaken.mailbox.claim import Claimer, claim_next
 from awaken.mailbox.config import MailboxConfig
 from awaken.mailbox.execute import Executor
 from awaken.mailbox.lease import LeaseKeeper
+from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.service import Mailbox
 from awaken.mailbox.settle import Settled
+from awaken.mailbox.shares import Shares
 from awaken.mailbox.sweep import Sweeper
 from awaken.ports.clock import Ids
 from awaken.ports.store import Store, operation
@@ -72,7 +74,8 @@ class Lab:
             clock=clock,
             ids=self.ids,
         )
-        self.sweeper = Sweeper(store, clock, self.ids, self.config)
+        schedules = Schedules(store, resolver, clock, self.ids, self.config, Shares())
+        self.sweeper = Sweeper(store, clock, self.ids, self.config, schedules)
 
     async def submit(self, text: str, thread_id: str | None = "t", **fields: object) -> Accepted:
         """Submit one user message."""

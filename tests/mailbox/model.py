@@ -9,22 +9,20 @@ that is refused raises `Refused` and must have changed nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import takewhile
+from typing import Literal
 
 from msgspec.structs import replace
 
 from awaken.domain.claim import Claim, holds
+from awaken.domain.delivery import Boundary
 from awaken.domain.dispatch import (
     Applied,
     CancelCommand,
     ClaimCommand,
     Claimed,
-    Command,
     Dispatch,
     Effect,
     ExpireCommand,
-    Finished,
     Mode,
     Queued,
     Refusal,
@@ -33,18 +31,21 @@ from awaken.domain.dispatch import (
     SupersedeCommand,
     apply,
 )
-from awaken.domain.line import LineRow, line_row, rank
-from awaken.domain.outcome import Outcome
+from awaken.domain.line import LineRow, rank
+from awaken.domain.outcome import Completed, Outcome
 from awaken.domain.run import RunStatus
 from awaken.domain.submission import OnBusy, Stop, Submission
-from awaken.domain.thread import ThreadHead
 from awaken.mailbox.claim import Claimer
 from awaken.mailbox.settle import form_of
+from awaken.mailbox.steer import STEER
+
+from .model_thread import PRIORITY, ModelEntry, ModelRun, ModelThread
 
 GRACE_MS = 2_000
 MAX_ATTEMPTS = 3
 JITTER = 0.75
-PRIORITY = {Mode.foreground: 64, Mode.background: 128, Mode.resume: 64}
+EARLY_STOP_MS = 60_000
+TAKES = (OnBusy.interrupt, OnBusy.rollback)
 
 
 class Refused(Exception):
@@ -55,123 +56,12 @@ class Refused(Exception):
         self.why = why
 
 
-@dataclass
-class ModelRun:
-    """A run: where it is, and how it must end.
-
-    `said` counts the tokens published of the open step, None when no step is open; `published`
-    those of all its steps. `asked` says that a stop was answered `cancel_requested`.
-    """
-
-    run_id: str
-    dispatch_id: str
-    status: RunStatus = RunStatus.created
-    activation: int = 0
-    ended: str | None = None
-    superseded_by: str | None = None
-    too_late: bool = False
-    said: int | None = None
-    published: int = 0
-    asked: bool = False
-    unread: list[str] = field(default_factory=list)
-    ticket: str | None = None
-
-
-class ModelThread:
-    """One thread. A *unit* is one commit: `begin`, changes, `save`."""
-
-    def __init__(self, tenant: str, thread_id: str) -> None:
-        self.head = ThreadHead(tenant=tenant, thread_id=thread_id)
-        self.dispatches: dict[str, Dispatch] = {}
-        self.runs: dict[str, ModelRun] = {}
-        self.due: set[str] = set()
-        self.line: LineRow | None = None
-        self.latest = ""
-        self._moved: dict[str, Dispatch] = {}
-        self._freed = False
-        self._was_claimed = False
-
-    def begin(self, now: int) -> None:
-        self.now = now
-        self._moved, self._freed = {}, False
-        self._was_claimed = self.head.claimed_dispatch is not None
-
-    def save(self) -> None:
-        for dispatch_id, dispatch in self._moved.items():
-            self.due.discard(dispatch_id)
-            if isinstance(dispatch.body, Queued) and dispatch.body.available_at <= self.now:
-                self.due.add(dispatch_id)
-        still_claimed = self._was_claimed and self.head.claimed_dispatch is not None
-        if (self._moved or self._freed) and not still_claimed:
-            self.line = self.choice()
-
-    def choice(self) -> LineRow | None:
-        """Who may be claimed next."""
-        first = None
-        if self.head.active_run is not None:
-            first = self.dispatches[self.runs[self.head.active_run].dispatch_id]
-        elif self.head.front is not None:
-            first = self.dispatches[self.head.front]
-        # What was due when it was written is early now if the clock was set back meanwhile.
-        early = [first] if first else list(takewhile(self.early, self.all_due()))
-        self.due -= {dispatch.dispatch_id for dispatch in early if self.early(dispatch)}
-        return line_row(self.head, first, self.first_due(), self.now)
-
-    def early(self, dispatch: Dispatch) -> bool:
-        return isinstance(dispatch.body, Queued) and dispatch.body.available_at > self.now
-
-    def all_due(self) -> list[Dispatch]:
-        return sorted((self.dispatches[dispatch_id] for dispatch_id in self.due), key=_by_rank)
-
-    def first_due(self) -> Dispatch | None:
-        return next(iter(self.all_due()), None)
-
-    def queued(self, *, foreground: bool = False) -> list[Dispatch]:
-        found = [d for d in self.dispatches.values() if isinstance(d.body, Queued)]
-        return sorted((d for d in found if d.foreground or not foreground), key=_by_rank)
-
-    def live(self) -> list[Dispatch]:
-        return [d for d in self.dispatches.values() if not isinstance(d.body, Finished)]
-
-    def send(self, dispatch_id: str, command: Command) -> Applied | None:
-        """Carry a command to a dispatch; None when it is refused."""
-        answer = apply(self.dispatches[dispatch_id], self.head, command, self.now)
-        if not isinstance(answer, Applied):
-            return None
-        self.head = answer.head
-        self.keep(answer.dispatch)
-        return answer
-
-    def keep(self, dispatch: Dispatch) -> None:
-        self.dispatches[dispatch.dispatch_id] = self._moved[dispatch.dispatch_id] = dispatch
-
-    def enqueue(self, dispatch: Dispatch, *, in_front: bool) -> None:
-        front = dispatch.dispatch_id if in_front else self.head.front
-        count = self.head.queued_count + 1
-        self.head = replace(self.head, queued_count=count, front=front)
-        self.keep(dispatch)
-
-    def raise_epoch(self) -> None:
-        self.head = replace(self.head, epoch=self.head.epoch + 1)
-
-    def end(self, run: ModelRun, ended: str, by: str | None = None) -> None:
-        """`finish`."""
-        run.status, run.ended, run.superseded_by = RunStatus.done, ended, by
-        run.unread, run.said, run.ticket = [], None, None
-        if self.head.waiting_run == run.run_id:
-            self.head = replace(self.head, waiting_run=None)
-            self._freed = True
-
-
-def _by_rank(dispatch: Dispatch) -> tuple[int, str]:
-    return dispatch.rank, dispatch.dispatch_id
-
-
 class Model:
     """All threads of all tenants. Each method is one request or one command."""
 
     def __init__(self) -> None:
         self.threads: dict[tuple[str, str], ModelThread] = {}
+        self.early_stops: dict[tuple[str, str, str], int] = {}
 
     def thread(self, tenant: str, thread_id: str) -> ModelThread:
         return self.threads[tenant, thread_id]
@@ -187,35 +77,55 @@ class Model:
     def submit(
         self, sub: Submission, dispatch_id: str, claimer: Claimer | None, now: int
     ) -> ModelRun:
+        """The new run, or the one that is steered."""
         assert sub.thread_id is not None
         key = (sub.tenant, sub.thread_id)
         thread = self.threads.get(key) or ModelThread(*key)
-        if sub.dedupe_key and any(d.dedupe_key == sub.dedupe_key for d in thread.live()):
-            raise Refused("duplicate_dedupe_key")
-        head = thread.head
-        busy = bool(head.active_run or head.queued_count or head.waiting_run)
-        if busy and sub.on_busy is OnBusy.reject:
-            raise Refused("thread_busy")
+        (message,) = sub.messages
+        stopped = self.early_stops.get((*key, message.message_id), 0) > now
+        if not stopped:
+            _check(thread, sub)
         self.threads[key] = thread
         thread.begin(now)
+        target = thread.going_on() if sub.on_busy is OnBusy.steer and not stopped else None
+        dispatch = _new_dispatch(thread, sub, dispatch_id, now)
+        if target is not None:
+            mode = sub.delivery or STEER
+            entry = ModelEntry(
+                message.message_id,
+                message.text,
+                target.run_id,
+                mode=replace(mode, target_run=target.run_id),
+                follow_up=dispatch if mode.fallback else None,
+            )
+            thread.queue.append(entry)
+            thread.queue_changed()
+            thread.save()
+            return target
         inherited = []
-        if busy and sub.on_busy is OnBusy.interrupt:
+        if not stopped and sub.on_busy in TAKES and thread.busy:
             inherited = _interrupt(thread, sub)
-        thread.enqueue(
-            _new_dispatch(thread, sub, dispatch_id, now),
-            in_front=sub.on_busy is OnBusy.interrupt
-            and thread.head.waiting_run is None
-            and (sub.available_at or now) <= now,
-        )
-        own = [message.message_id for message in sub.messages]
-        run = ModelRun(sub.run_id, dispatch_id, unread=inherited + own)
+            dispatch = replace(dispatch, epoch=thread.head.epoch)
+        takes = not stopped and sub.on_busy in TAKES and thread.head.waiting_run is None
+        thread.enqueue(dispatch, in_front=takes and dispatch.eligible_at <= now)
+        run = ModelRun(sub.run_id, dispatch_id)
         thread.runs[run.run_id] = run
+        own = [(entry.message_id, entry.text) for entry in inherited]
+        own.append((message.message_id, message.text))
+        thread.queue += [ModelEntry(*each, run.run_id) for each in own]
         thread.latest = run.run_id
+        if stopped:
+            thread.send(dispatch_id, CancelCommand(by="ada"))
+            thread.end(run, "cancelled")
+            thread.save()
+            return run
         thread.save()
         # Only who is next is claimed at once: nobody is overtaken.
         if claimer is not None and thread.line and thread.line.dispatch_id == dispatch_id:
-            _claim(thread, dispatch_id, claimer)
+            _claim(thread, dispatch_id, claimer, just_staged=True)
             thread.save()
+        else:
+            thread.queue_changed()
         return run
 
     # --- claim
@@ -263,14 +173,31 @@ class Model:
         thread.save()
         return None
 
-    def settle(self, claim: Claim, outcome: Outcome, tokens: int | None, now: int) -> Effect | None:
-        """End a claim; None when nothing changes.
+    def settle(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        tokens: int | None,
+        now: int,
+        *,
+        batch_no: int,
+        steerable: bool,
+    ) -> Effect | Literal["goes on"] | None:
+        """End a claim, or let its run go on; None when nothing changes.
 
-        So many tokens are published in the same commit; None: no step is opened by it either.
+        So many tokens are published in the same commit, as batch `batch_no`; None: no step is
+        opened by it either.
         """
         thread, dispatch = self._of(claim)
+        body = dispatch.body
         if dispatch.settled_by == claim.claim_token:
             return None
+        ours = isinstance(body, Claimed) and body.claim_token == claim.claim_token
+        if isinstance(body, Claimed) and ours and body.turn > claim.turn:
+            return None
+        if steerable and isinstance(outcome, Completed) and _goes_on(thread, dispatch, claim):
+            _next_turn(thread, dispatch, tokens, now, batch_no)
+            return "goes on"
         form = form_of(outcome, dispatch.attempt, now, JITTER)
         stale = dispatch.epoch < thread.head.epoch
         thread.begin(now)
@@ -293,6 +220,22 @@ class Model:
 
     # --- stopping and deciding
 
+    def cancel_message(self, place: tuple[str, str], message_id: str, now: int) -> Stop:
+        thread = self.threads.get(place)
+        entry = thread.waits(message_id) if thread else None
+        run_id = entry.run_id if entry else thread.read.get(message_id) if thread else None
+        if thread is None or run_id is None:
+            self.early_stops[*place, message_id] = now + EARLY_STOP_MS
+            return Stop.requested
+        thread.begin(now)
+        if entry is not None and entry.mode.target_run is not None:
+            thread.queue.remove(entry)
+            thread.queue_changed()
+            return Stop.requested
+        stop = _stop(thread, thread.runs[run_id])
+        thread.save()
+        return stop
+
     def cancel_run(self, thread: ModelThread, run_id: str, now: int) -> Stop:
         thread.begin(now)
         stop = _stop(thread, thread.runs[run_id])
@@ -301,12 +244,13 @@ class Model:
 
     def cancel_thread(self, thread: ModelThread, now: int, *, new_epoch: bool) -> int:
         thread.begin(now)
+        grace_ms = GRACE_MS if new_epoch else None
         runs = list(thread.runs.values())
-        holding = [r for r in runs if r.run_id == thread.head.active_run]
-        waiting = [r for r in runs if r.status is RunStatus.waiting]
-        stopped = sum(_stop(thread, run) is Stop.requested for run in holding + waiting)
+        unfinished = [r for r in runs if r.run_id == thread.head.active_run]
+        unfinished += [r for r in runs if r.status is RunStatus.waiting]
+        stopped = sum(_stop(thread, run, grace_ms) is Stop.requested for run in unfinished)
         queued = [thread.runs[dispatch.run_id] for dispatch in thread.queued()]
-        stopped += sum(_stop(thread, run) is Stop.requested for run in queued)
+        stopped += sum(_stop(thread, run, grace_ms) is Stop.requested for run in queued)
         if new_epoch and stopped:
             thread.raise_epoch()
         thread.save()
@@ -333,6 +277,44 @@ class Model:
         )
         thread.enqueue(resume, in_front=True)
         run.dispatch_id, run.ticket = dispatch_id, None
+        thread.save()
+
+    # --- what waits to be read
+
+    def edit(self, thread: ModelThread, message_id: str, text: str, revision: int) -> None:
+        entry = _changeable(thread, message_id, revision)
+        entry.text, entry.revision = text, revision + 1
+        thread.queue_changed()
+
+    def retract(self, thread: ModelThread, message_id: str, revision: int, now: int) -> None:
+        entry = _changeable(thread, message_id, revision)
+        thread.begin(now)
+        thread.queue.remove(entry)
+        thread.queue_changed()
+        run = thread.runs[entry.run_id]
+        if run.status is RunStatus.created and not thread.unread(run.run_id):
+            thread.send(run.dispatch_id, CancelCommand(by="system", reason="nothing_to_do"))
+            thread.end(run, "cancelled")
+        thread.save()
+
+    def reorder(self, thread: ModelThread, message_ids: list[str], revision: int, now: int) -> None:
+        if sorted(message_ids) != sorted(entry.message_id for entry in thread.queue):
+            raise Refused("invalid_field")
+        if revision != thread.head.pending_revision:
+            raise Refused("stale_revision")
+        thread.begin(now)
+        thread.queue.sort(key=lambda entry: message_ids.index(entry.message_id))
+        thread.queue_changed()
+        for entry in thread.queue:
+            entry.revision += 1
+        runs = [thread.runs[run_id] for run_id in dict.fromkeys(e.run_id for e in thread.queue)]
+        waiting = [thread.dispatches[r.dispatch_id] for r in runs if r.status is RunStatus.created]
+        ranks = sorted(dispatch.rank for dispatch in waiting)
+        for dispatch, place in zip(waiting, ranks, strict=True):
+            thread.keep(replace(dispatch, rank=place, updated_at=now))
+        ids = [dispatch.dispatch_id for dispatch in waiting]
+        if thread.head.front in ids:
+            thread.head = replace(thread.head, front=ids[0])
         thread.save()
 
     # --- time
@@ -378,26 +360,78 @@ class Model:
 # --- what commands come to -----------------------------------------------------------------------
 
 
-def _interrupt(thread: ModelThread, sub: Submission) -> list[str]:
-    """Take the thread; the unread messages that are inherited."""
-    command = SupersedeCommand(by_run_id=sub.run_id, grace_ms=GRACE_MS)
+def _check(thread: ModelThread, sub: Submission) -> None:
+    """Raise what the submission is refused for."""
+    if sub.dedupe_key and any(d.dedupe_key == sub.dedupe_key for d in thread.live()):
+        raise Refused("duplicate_dedupe_key")
+    if sub.on_busy is OnBusy.reject and thread.busy:
+        raise Refused("thread_busy")
+    alone = sub.delivery is not None and not sub.delivery.fallback
+    if sub.on_busy is OnBusy.steer and alone and thread.going_on() is None:
+        raise Refused("run_not_active")
+
+
+def _interrupt(thread: ModelThread, sub: Submission) -> list[ModelEntry]:
+    """Take the thread; what was not read yet is inherited, or dropped by a rollback."""
+    hide = sub.on_busy is OnBusy.rollback
+    command = SupersedeCommand(by_run_id=sub.run_id, grace_ms=GRACE_MS, hide=hide)
+    inherited: list[ModelEntry] = []
     if thread.head.waiting_run is not None and sub.mode is Mode.foreground:
         waiting = thread.runs[thread.head.waiting_run]
+        inherited += thread.take(waiting.run_id)
         thread.send(waiting.dispatch_id, SupersedeCommand(by_run_id=sub.run_id, grace_ms=0))
-        thread.end(waiting, "superseded", sub.run_id)
+        thread.end(waiting, "superseded", sub.run_id, hide=hide)
     thread.raise_epoch()
-    inherited = []
+    if thread.head.active_run is not None:
+        inherited += thread.take(thread.head.active_run)
     for queued in thread.queued(foreground=True):
         run = thread.runs[queued.run_id]
-        inherited += run.unread
+        inherited += thread.take(run.run_id)
         assert thread.send(queued.dispatch_id, command)
-        thread.end(run, "superseded", sub.run_id)
+        thread.end(run, "superseded", sub.run_id, hide=hide)
     if thread.head.active_run is not None:
         run = thread.runs[thread.head.active_run]
         answer = thread.send(run.dispatch_id, command)
         if answer is not None and answer.effect is Effect.supersede_run:
-            thread.end(run, "superseded", sub.run_id)
-    return inherited
+            thread.end(run, "superseded", sub.run_id, hide=hide)
+        elif answer is None and hide:  # it gives way to another run already
+            again = CancelCommand(by="system", reason="superseded", hide=True)
+            thread.send(run.dispatch_id, again)
+    if hide and inherited:
+        thread.queue_changed()
+    return [] if hide else inherited
+
+
+def _changeable(thread: ModelThread, message_id: str, revision: int) -> ModelEntry:
+    entry = thread.waits(message_id)
+    if entry is None:
+        raise Refused("already_consumed" if message_id in thread.read else "message_not_found")
+    if entry.revision != revision:
+        raise Refused("stale_revision")
+    return entry
+
+
+def _goes_on(thread: ModelThread, dispatch: Dispatch, claim: Claim) -> bool:
+    """Whether something came for the run while it came to its end, and nobody stops it."""
+    body = dispatch.body
+    if holds(dispatch, thread.head, claim.claim_token) is not None:
+        return False
+    assert isinstance(body, Claimed)
+    return body.cancel_request is None and bool(thread.unread(claim.run_id))
+
+
+def _next_turn(
+    thread: ModelThread, dispatch: Dispatch, tokens: int | None, now: int, batch_no: int
+) -> None:
+    run, body = thread.runs[dispatch.run_id], dispatch.body
+    assert isinstance(body, Claimed)
+    thread.begin(now)
+    run.published += tokens or 0
+    run.said, run.turn = None, run.turn + 1
+    assert thread.consume(run, Boundary.on_natural_end)
+    body = replace(body, batch_no=max(body.batch_no, batch_no), turn=body.turn + 1)
+    thread.keep(replace(dispatch, body=body, attempt=0, expiries=0, updated_at=now))
+    thread.save()
 
 
 def _new_dispatch(thread: ModelThread, sub: Submission, dispatch_id: str, now: int) -> Dispatch:
@@ -421,7 +455,9 @@ def _new_dispatch(thread: ModelThread, sub: Submission, dispatch_id: str, now: i
     )
 
 
-def _claim(thread: ModelThread, dispatch_id: str, claimer: Claimer) -> bool:
+def _claim(
+    thread: ModelThread, dispatch_id: str, claimer: Claimer, *, just_staged: bool = False
+) -> bool:
     """Claim what the line offers: it starts, or is found to be stale and ends."""
     command = ClaimCommand(
         claim_token=claimer.claim_token, worker_id=claimer.worker_id, lease_ms=claimer.lease_ms
@@ -435,12 +471,15 @@ def _claim(thread: ModelThread, dispatch_id: str, claimer: Claimer) -> bool:
     if answer.effect is Effect.supersede_run:
         thread.end(run, "superseded", thread.latest)
         return False
-    run.status, run.unread = RunStatus.running, []
+    if run.activation == 0:
+        thread.consume(run, Boundary.new_run, just_staged=just_staged)
+    run.status = RunStatus.running
     run.activation += not retried
     return True
 
 
 def _carry_out(thread: ModelThread, run: ModelRun, body: Claimed, effect: Effect | None) -> None:
+    hide = body.cancel_request is not None and body.cancel_request.hide
     match effect:
         case Effect.complete_run:
             thread.end(run, "natural_end")
@@ -452,20 +491,22 @@ def _carry_out(thread: ModelThread, run: ModelRun, body: Claimed, effect: Effect
         case Effect.fail_run:
             thread.end(run, "error")
         case Effect.cancel_run:
-            thread.end(run, "cancelled")
+            thread.end(run, "cancelled", hide=hide)
         case Effect.supersede_run:
-            thread.end(run, "superseded", body.superseded_by)
+            thread.end(run, "superseded", body.superseded_by, hide=hide)
         case Effect.requeue_run:
             pass
         case _:
             raise AssertionError(f"a claim does not end with {effect}")
 
 
-def _stop(thread: ModelThread, run: ModelRun) -> Stop:
+def _stop(thread: ModelThread, run: ModelRun, grace_ms: int | None = None) -> Stop:
     if run.status is RunStatus.done:
         return Stop.too_late
     run.asked = True
-    answer = thread.send(run.dispatch_id, CancelCommand(by="ada"))
-    if answer is None or answer.effect is not Effect.ask_owner:
+    answer = thread.send(run.dispatch_id, CancelCommand(by="ada", grace_ms=grace_ms))
+    if answer is not None and answer.effect is Effect.ask_owner:
+        thread.leave(run, stopped=True)
+    else:
         thread.end(run, "cancelled")
     return Stop.requested

@@ -50,7 +50,8 @@ class Speaker:
     `break:N` fails retryably after N tokens, unless something was said before or the attempt is not
     the first one. `fail:N` fails for good after N tokens. `hang:N` says nothing more after N tokens
     until `let_go` is set, unless something was said before. `ask` ends the first activation with a
-    question. `attempts` are those it was asked to make.
+    question. It can be steered: a turn more answers what came meanwhile. `attempts` are those that
+    it was asked to make, each turn of one apart.
     """
 
     def __init__(self, store: Store) -> None:
@@ -60,16 +61,18 @@ class Speaker:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(resumable=True)
+        return Capabilities(steerable=True, resumable=True)
 
     async def run(
         self, activation: Activation, sink: EventSink, steps: Steps
     ) -> Completed | Suspended:
-        self.attempts.append(activation.attempt_id)
+        run = activation.run
+        turn = run.steps - (run.activation - 1)
+        self.attempts.append(f"{activation.attempt_id}/{turn}")
         words = _question(activation).split()
         fresh = activation.partial.empty
-        run = activation.run
-        message_id = activation.partial.message_id or f"answer-{run.run_id}-{run.activation}"
+        name = f"answer-{run.run_id}-{run.activation}" + (f"-{turn}" if turn else "")
+        message_id = activation.partial.message_id or name
         if activation.partial.message_id is None:
             await self._say(sink, StepStart(message_id=message_id))
         said = len(activation.partial.text)

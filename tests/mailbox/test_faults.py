@@ -19,7 +19,7 @@ import pytest
 
 from awaken.domain.claim import Claim
 from awaken.domain.dispatch import Mode
-from awaken.domain.event import RunFinish, RunRetry
+from awaken.domain.event import MessageCommitted, RunFinish, RunRetry
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Accepted, OnBusy, Stop
 from awaken.errors import Refusal, RequestError, StoreFault
@@ -49,13 +49,19 @@ class Client:
         self.maybe_stopped: set[str] = set()
         self.faults: list[StoreFault] = []
         self.interrupts = False
+        self.fails: set[str] = set()
+        self.rolled_back: set[str] = set()
 
     async def submit(self, text: str = "hi", **fields: object) -> str:
         """Submit one message as a run; returns the run's id."""
         run_id = f"run-{len(self.sent) + 1}"
-        if self.sent and fields.get("on_busy") is not OnBusy.enqueue:
+        if self.sent and fields.get("on_busy") not in (OnBusy.enqueue, OnBusy.steer):
             self.interrupts = True
+        if fields.get("on_busy") is OnBusy.rollback:
+            self.rolled_back.update(self.sent)
         self.sent.append(run_id)
+        if "fail:" in text:
+            self.fails.add(run_id)
         try:
             wanted = submission(run_id, text, **fields)
             self.answered[run_id] = await self._process.mailbox.submit(wanted)
@@ -329,6 +335,56 @@ async def interrupt_a_run_that_asks(world: World) -> None:
     await world.hands.work()
 
 
+async def steer_a_claimed_run(world: World) -> None:
+    await world.client.submit()
+    claim = await world.hands.claim()
+    await world.client.submit(on_busy=OnBusy.steer)
+    await world.hands.execute(claim)
+    await world.hands.work()
+
+
+async def steer_a_run_that_waits_to_be_retried(world: World) -> None:
+    await world.client.submit("break:2")
+    await world.hands.work()
+    await world.client.submit(on_busy=OnBusy.steer)
+    await world.hands.sweep(1)
+    await world.hands.work()
+
+
+async def steer_a_run_that_fails(world: World) -> None:
+    await world.client.submit("fail:2")
+    claim = await world.hands.claim()
+    await world.client.submit(on_busy=OnBusy.steer)
+    await world.hands.execute(claim)
+    await world.hands.work()
+
+
+async def steer_a_run_and_stop_it(world: World) -> None:
+    run_id = await world.client.submit()
+    claim = await world.hands.claim()
+    await world.client.submit(on_busy=OnBusy.steer)
+    await world.client.stop(run_id)
+    await world.hands.execute(claim)
+    await world.hands.work()
+
+
+async def steer_a_run_and_interrupt_it(world: World) -> None:
+    await world.client.submit()
+    claim = await world.hands.claim()
+    await world.client.submit(on_busy=OnBusy.steer)
+    await world.client.submit()
+    await world.hands.execute(claim)
+    await world.hands.work()
+
+
+async def roll_back_a_claimed_run(world: World) -> None:
+    await world.client.submit()
+    claim = await world.hands.claim()
+    await world.client.submit(on_busy=OnBusy.rollback)
+    await world.hands.execute(claim)
+    await world.hands.work()
+
+
 async def expire_and_go_on(world: World) -> None:
     await world.client.submit()
     await world.hands.claim()
@@ -401,6 +457,12 @@ BY_HAND: list[Scenario] = [
     ask_and_go_on_with_the_answer,
     cancel_a_run_that_asks,
     interrupt_a_run_that_asks,
+    steer_a_claimed_run,
+    steer_a_run_that_waits_to_be_retried,
+    steer_a_run_that_fails,
+    steer_a_run_and_stop_it,
+    steer_a_run_and_interrupt_it,
+    roll_back_a_claimed_run,
     expire_and_go_on,
     promote_a_delayed_run,
 ]
@@ -431,8 +493,9 @@ async def check(world: World, healthy: SqliteStore) -> None:
             if isinstance(entry.event, RunRetry) and entry.event.reason == "handoff":
                 assert entry.event.attempt == 1, "a hand-over counts no attempt"
         for dispatch in history.dispatches:
-            assert dispatch.last_error in (None, "overloaded"), "trouble of the store counts none"
-    assert set(client.answered) <= set(found) <= set(client.sent)
+            known = (None, "overloaded", "hopeless")
+            assert dispatch.last_error in known, "trouble of the store counts none"
+    assert {each.run_id for each in client.answered.values()} <= set(found) <= set(client.sent)
     for run in found.values():
         assert run.status is RunStatus.done
         check_end(client, run)
@@ -441,10 +504,16 @@ async def check(world: World, healthy: SqliteStore) -> None:
 
 def check_questions(client: Client, history: ThreadHistory) -> None:
     """What was asked is in the thread, unless it was stopped before anyone read it."""
-    there = {stored.message.message_id for stored in history.messages}
-    for run in history.runs:
-        if run.run_id not in client.maybe_stopped:
-            assert f"question-{run.run_id}" in there
+    there = {
+        entry.event.message.message_id
+        for entry in history.entries
+        if isinstance(entry.event, MessageCommitted)
+    }
+    for run_id, accepted in client.answered.items():
+        if accepted.thread_id != history.head.thread_id:
+            continue
+        if not {run_id, accepted.run_id} & (client.maybe_stopped | client.rolled_back):
+            assert f"question-{run_id}" in there
 
 
 def check_end(client: Client, run: Run) -> None:
@@ -460,6 +529,8 @@ def check_end(client: Client, run: Run) -> None:
             assert run.run_id in client.maybe_stopped
         case "superseded":
             assert client.interrupts
+        case "error" if text == "one two ":
+            assert run.run_id in client.fails
         case _:
             raise AssertionError(f"trouble of the store ended a run: {run.outcome}")
 
@@ -525,6 +596,7 @@ every_way = pytest.mark.parametrize("way", list(Way))
 @every_way
 @by_hand
 async def test_any_one_write_may_fail(scenario: Scenario, way: Way) -> None:
+    """Regression list of peers.md, 19."""
     await enumerate_faults(scenario, way, ONCE)
 
 
@@ -535,6 +607,7 @@ async def test_any_one_read_may_fail(scenario: Scenario) -> None:
 
 @by_hand
 async def test_the_store_may_be_away_for_a_moment(scenario: Scenario) -> None:
+    """Regression list of peers.md, 18."""
     await enumerate_faults(scenario, Way.before, SHORT, reads=True)
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
+from awaken.agent import Agent
 from awaken.domain.agent import Limits
 from awaken.domain.event import StateDelta, ToolCallDone
 from awaken.domain.message import Role
 from awaken.domain.run import RunStatus
 from awaken.domain.submission import Stop
 from awaken.domain.ticket import Ticket, TicketStatus
-from awaken.errors import AwakenError
+from awaken.errors import AwakenError, Fault
+from awaken.loop.threads import MAX_THREADS
+from awaken.ports.model import ModelEvent, ModelRequest, TextChunk
 from awaken.ports.store import MessageFilter, TicketFilter
+from awaken.ports.tool import ToolArgumentsError
+from awaken.redaction import know
+from awaken.testing.history import read_history
+from awaken.tools import THREADS, ToolError, tool
 
 from .lab import TENANT, Lab, lab
-from .tools import Bench
+from .tools import Bench, ScriptModel
 
 Make = Callable[..., AbstractAsyncContextManager[tuple[Lab, Bench]]]
 
@@ -52,23 +62,6 @@ async def decide(here: Lab, ticket: Ticket, payload: Any = None, **given: Any) -
     )
 
 
-async def commits_during(here: Lab, text: str) -> tuple[str, int]:
-    """The run, and how many commits its execution took."""
-    run_id = await tell(here, text)
-    count = 0
-    original = here.store.transact
-
-    async def counting(op: Any) -> Any:
-        nonlocal count
-        count += op.__name__ not in ("claim_next",)
-        return await original(op)
-
-    here.store.transact = counting  # type: ignore[method-assign,assignment]  # counts
-    await here.work()
-    here.store.transact = original  # type: ignore[method-assign]
-    return run_id, count
-
-
 # --- steps
 # -----------------------------------------------------------------------------------------
 
@@ -82,13 +75,6 @@ async def test_calls_run_and_the_model_sees_their_results_in_call_order() -> Non
         assert made.model.asked == 3
         assert (await here.run(run_id)).steps == 3
         await here.check()
-
-
-async def test_a_step_with_two_tools_costs_at_most_four_commits_of_its_own() -> None:
-    async with bench() as (here, _):
-        _, one = await commits_during(here, "do(label=a) do(label=b)")
-        _, two = await commits_during(here, "do(label=a) do(label=b)|do(label=c) do(label=d)")
-        assert two - one <= 4 + 1, "plan, two results, close; the writer may flush once between"
 
 
 async def test_parallel_calls_overlap_and_sequential_ones_do_not() -> None:
@@ -259,6 +245,7 @@ async def test_a_denied_call_does_not_run_and_the_model_is_told_why() -> None:
 
 
 async def test_several_questions_are_answered_in_any_order_and_only_those_calls_run_again() -> None:
+    """Regression list of peers.md, 24."""
     async with bench() as (here, made):
         run_id = await tell(here, "do(label=x) pay(amount=1) pay(amount=2) pick()")
         await here.work()
@@ -354,6 +341,7 @@ async def test_a_foreign_tenant_cannot_decide() -> None:
 
 
 async def test_stopping_a_waiting_run_closes_its_tickets_and_frees_the_thread() -> None:
+    """Regression list of peers.md, 23."""
     async with bench() as (here, made):
         run_id = await tell(here, "do(label=x) pay(amount=5)")
         await here.work()
@@ -370,6 +358,7 @@ async def test_stopping_a_waiting_run_closes_its_tickets_and_frees_the_thread() 
 
 
 async def test_a_new_message_of_the_user_supersedes_a_run_that_waits_for_permission() -> None:
+    """Regression list of peers.md, 22."""
     async with bench() as (here, made):
         waiting = await tell(here, "pay(amount=5)")
         await here.work()
@@ -457,3 +446,179 @@ async def test_a_tool_that_the_agent_lost_is_an_error_result_and_not_the_end() -
         await here.work()
         assert "there is no tool named 'pay'" in await text_of(here, run_id)
         await here.check()
+
+
+# --- sync tools whose threads hang ---------------------------------------------------------------
+
+
+async def test_a_sync_tool_is_not_begun_when_every_thread_hangs_and_the_model_is_told_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    let_go, begun = threading.Event(), []
+
+    @tool(timeout_seconds=0.05)
+    def fax(number: int) -> str:
+        """Hang."""
+        begun.append(number)
+        let_go.wait(20)
+        return "sent"
+
+    @tool
+    def scan() -> str:
+        """Do not hang."""
+        return "scanned"
+
+    agent = Agent(
+        "tooled",
+        model=ScriptModel(),
+        tools=[fax, scan],
+        limits=Limits(max_rounds=50),
+    )
+    try:
+        async with lab([agent]) as here:
+            for _ in range(10 * MAX_THREADS):  # a call may be given up before its thread begins
+                missing = min(8, MAX_THREADS - THREADS.given_up)
+                if not missing:
+                    break
+                filling = await tell(here, "".join(f"fax(number={n})" for n in range(missing)))
+                await here.work()
+                assert "took longer than 0.05 s" in await text_of(here, filling)
+            assert len(begun) == THREADS.used == THREADS.given_up == MAX_THREADS
+
+            run_id = await tell(here, "scan() fax(number=8)|scan()")
+            await here.work()
+            text = await text_of(here, run_id)
+            assert text.count('"code":"tool_unavailable"') == 3
+            assert text.count(f"{MAX_THREADS} calls do not end, of fax ({MAX_THREADS})") == 3
+            assert len(begun) == MAX_THREADS
+            assert f"{MAX_THREADS} threads hang in fax ({MAX_THREADS})" in caplog.text
+
+            let_go.set()
+            with anyio.fail_after(10):
+                while THREADS.used:
+                    await checkpoint()
+            again = await tell(here, "scan()")
+            await here.work()
+            assert await text_of(here, again) == "done: scanned"
+            await here.check()
+    finally:
+        let_go.set()
+
+
+# --- secrets in errors ---------------------------------------------------------------------------
+
+CANARY = "c4n4ry"
+TEXTS = [
+    f"401 for authorization: Bearer {CANARY}-0123456789",
+    f"cannot reach postgresql://shop:{CANARY}%40x@db/shop",
+    f"Incorrect API key provided: sk-{CANARY}-0123456789abcdef.",
+    f"GET /orders?access_token={CANARY}0123&limit=5",
+    f"the vault said {CANARY}-known-to-this-process",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_secret_in_the_error_of_a_tool_is_told_to_nobody(text: str) -> None:
+    know([f"{CANARY}-known-to-this-process"])
+
+    @tool
+    async def order() -> str:
+        """Raise."""
+        raise RuntimeError(text)
+
+    @tool
+    async def ask_for(number: int) -> str:
+        """Refuse its arguments."""
+        raise ToolArgumentsError(text)
+
+    agent = Agent("tooled", model=ScriptModel(), tools=[order, ask_for])
+    async with lab([agent]) as here:
+        run_id = await tell(here, "order() ask_for(number=1)")
+        await here.work()
+        told = await text_of(here, run_id)
+        assert told.count("[hidden]") == 2, told
+        assert told.count("RuntimeError") == 1
+        history = await read_history(here.store, TENANT, "t")
+        assert CANARY not in repr(history)
+        await here.check()
+
+
+@pytest.mark.parametrize("public", [True, False])
+async def test_a_secret_in_what_ends_a_run_is_told_to_nobody(public: bool) -> None:
+    class Failing:
+        name = "test:failing"
+
+        async def stream(self, _: ModelRequest) -> AsyncIterator[ModelEvent]:
+            await checkpoint()
+            if public:
+                raise Fault("bad_request", TEXTS[0], retryable=False, public=True)
+            yield TextChunk(text="about to fail")
+            raise RuntimeError(TEXTS[0])
+
+    async with lab([Agent("tooled", model=Failing())]) as here:
+        run_id = await tell(here, "?")
+        await here.work()
+        run = await here.run(run_id)
+        assert run.outcome is not None
+        assert "[hidden]" in (run.outcome.internal_error or "")
+        assert CANARY not in repr(run)
+        assert CANARY not in repr(await read_history(here.store, TENANT, "t"))
+
+
+# --- approvers -----------------------------------------------------------------------------------
+
+
+def guarded(**options: Any) -> Agent:
+    @tool(**options)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        return f"paid {amount}"
+
+    return Agent("tooled", model=ScriptModel(), tools=[pay])
+
+
+async def test_only_an_approver_decides_and_the_ticket_stays_open_for_them() -> None:
+    async with lab([guarded(approval=True, approvers=["alice", "bob"])]) as here:
+        run_id = await tell(here, "pay(amount=5)")
+        await here.work()
+        [ticket] = await open_tickets(here)
+        assert ticket.allowed_approvers == ("alice", "bob")
+        for action in ("resume", "cancel"):
+            for by in ("ada", "Alice", ""):
+                with pytest.raises(AwakenError) as refused:
+                    await decide(here, ticket, action=action, by=by, decision_id="d1")
+                assert (refused.value.code, refused.value.status) == ("not_an_approver", 403)
+        assert await open_tickets(here) == [ticket]
+        await decide(here, ticket, by="bob", decision_id="d1")
+        with pytest.raises(AwakenError) as refused:
+            await decide(here, ticket, by="ada", decision_id="d1")
+        assert refused.value.code == "not_an_approver", "not even a repetition"
+        await here.work()
+        assert await text_of(here, run_id) == "done: paid 5"
+        await here.check()
+
+
+async def test_whether_a_call_happened_is_for_approvers_to_say_too() -> None:
+    async with lab([guarded(on_crash="ask", approvers=["alice"])]) as here:
+        run_id = await tell(here, "pay(amount=5)")
+        await crash_after(here, 99, before="store_result")
+        await here.work()
+        [ticket] = await open_tickets(here)
+        with pytest.raises(AwakenError) as refused:
+            await decide(here, ticket, {"happened": True}, by="ada")
+        assert refused.value.code == "not_an_approver"
+        await decide(here, ticket, {"happened": True}, by="alice")
+        await here.work()
+        assert await here.done(run_id) == "natural_end"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"approvers": ["alice"]}, "approvers decide nothing"),
+        ({"approvers": "alice", "approval": True}, "a list of names"),
+    ],
+)
+def test_approvers_that_would_not_be_asked_are_refused(options: Any, words: str) -> None:
+    with pytest.raises(ToolError, match=words):
+        guarded(**options)

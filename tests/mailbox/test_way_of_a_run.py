@@ -57,6 +57,7 @@ async def test_a_stream_from_the_cursor_of_the_answer_sees_the_whole_run(here: L
 async def test_a_transient_failure_is_retried_with_a_pause_and_never_shown_as_an_end(
     here: Lab,
 ) -> None:
+    """Regression list of peers.md, 3."""
     accepted = await here.submit("break:2")
     await here.work()
     assert (await here.run(accepted.run_id)).status is RunStatus.running
@@ -336,6 +337,7 @@ async def test_a_queued_run_is_stopped_at_once(here: Lab) -> None:
 async def test_a_claimed_run_is_stopped_even_if_its_worker_dies_before_it_hears(
     here: Lab,
 ) -> None:
+    """Regression list of peers.md, 4."""
     accepted = await here.submit("hi")
     await here.claim()
     await here.mailbox.cancel_run(TENANT, accepted.run_id, by="ada", reason="enough")

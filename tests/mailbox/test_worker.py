@@ -207,6 +207,7 @@ async def test_a_run_that_asked_for_it_is_stopped_when_nobody_reads_it() -> None
 
 @pytest.mark.parametrize("count", [64])
 async def test_many_submits_at_once_on_one_thread_leave_one_winner(count: int) -> None:
+    """Regression list of peers.md, 21."""
     async with running() as here:
         accepted: list[Accepted] = []
 

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awaken.domain.fold import Partial
-from awaken.domain.message import Block, TextBlock, ThinkingBlock
+from awaken.domain.message import Block, TextBlock, ThinkingBlock, ToolCall
 from awaken.domain.outcome import Usage
 from awaken.errors import Fault
 from awaken.models.scripted import Pause, ScriptedModel, Step
 from awaken.ports.model import (
+    CallChunk,
+    CallEnd,
+    CallStart,
     Finish,
     Model,
     ModelEvent,
@@ -67,6 +70,25 @@ async def test_model_events_of_a_script_are_passed_on_and_nothing_is_read_behind
     events = await events_of(ScriptedModel([thought, "a", finish, "never"]), request())
 
     assert events == [thought, TextChunk(text="a"), finish]
+
+
+async def test_a_call_of_a_script_comes_in_its_parts() -> None:
+    script: list[Step] = [ToolCall(id="c1", name="refund", arguments={"order": 17})]
+    events = await events_of(ScriptedModel(script), request())
+
+    assert events[:-1] == [
+        CallStart(id="c1", name="refund"),
+        CallChunk(id="c1", text='{"order":17}'),
+        CallEnd(id="c1"),
+    ]
+
+
+async def test_a_call_behind_text_that_was_published_is_made() -> None:
+    script: list[Step] = ["Let me see.", ToolCall(id="c1", name="look", arguments={})]
+    events = await events_of(ScriptedModel(script), request(TextBlock(text="Let me")))
+
+    assert events[0] == TextChunk(text=" see.")
+    assert CallEnd(id="c1") in events
 
 
 async def test_usage_is_that_of_the_whole_answer_however_often_it_is_cut() -> None:

@@ -81,7 +81,7 @@ def test_a_field_of_another_type_is_refused_and_named() -> None:
 # --- the hash a run is pinned to ---------------------------------------------------------------
 
 
-KNOWN_HASH = "sha256:e315c10665611f749db1f08e16a0485ff02c87d6459a07a5baa3ad19cbd28edb"
+KNOWN_HASH = "sha256:7f0d8110078d10f58dc1cdd5d517f89ff8add6897e6d60bc2fea816a09ccce15"
 PRINT_HASH = """
 from awaken import Agent, Limits
 from awaken.domain.agent import resolution_id

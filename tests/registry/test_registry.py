@@ -189,6 +189,11 @@ def test_a_model_that_is_not_known_is_refused_and_the_known_ones_named() -> None
     )
 
 
+def test_where_no_model_is_known_it_is_told_how_one_is_named() -> None:
+    with pytest.raises(AgentError, match=r"no model .nosuch:gpt.; one of a provider is written"):
+        Registry([Agent("critic", model="nosuch:gpt")])
+
+
 async def test_an_agent_may_use_a_model_that_another_one_brought() -> None:
     registry = Registry([Agent("reader", model="scripted:poet"), poet(says="violets")])
     _, spec = registry.resolve("anyone", "reader")

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Final
 
 import pytest
@@ -15,7 +16,17 @@ from awaken.domain.dispatch import Applied, ClaimCommand, Dispatch, Mode, Queued
 from awaken.domain.line import line_row
 from awaken.domain.thread import ThreadHead
 from awaken.ports.store import Transaction
-from awaken.stores.sqlite import queries, rows, statements, wal
+from awaken.stores.sqlite import (
+    care_statements,
+    outbox_statements,
+    queries,
+    rows,
+    rule_statements,
+    schedule_statements,
+    statements,
+    symptom_statements,
+    wal,
+)
 from awaken.stores.sqlite.migrate import migrate
 from awaken.stores.sqlite.transaction import SqliteTransaction
 from awaken.stores.sqlite.writer import drive
@@ -25,14 +36,23 @@ TENANT: Final = "tenant"
 FEW: Final = 10
 
 # No selections: one adds up a few rows for each tenant, the other counts the threads in line. The
-# last two are walks along an index in its order, which end at the first row.
-MAY_SCAN: Final = {"COUNTS", "IN_LINE", "NEXT_IN_LINE", "NEXT_FOREGROUND_IN_LINE"}
+# last three are walks along an index in its order, which end at the first row or a limit.
+MAY_SCAN: Final = {"COUNTS", "IN_LINE", "NEXT_IN_LINE", "NEXT_FOREGROUND_IN_LINE", "DELETIONS"}
+MAY_SCAN.add("DEAD_COUNT")  # adds up as COUNTS does
 # One sorts the states of each tenant, the other the messages that its caller named.
-MAY_SORT: Final = {"COUNTS", "MESSAGES_WITH"}
+MAY_SORT: Final = {"COUNTS", "MESSAGES_WITH", "PENDING_WITH"}
 
 
 def named_statements() -> Iterator[tuple[str, str]]:
-    for name, value in vars(statements).items():
+    places = (
+        statements,
+        care_statements,
+        symptom_statements,
+        schedule_statements,
+        outbox_statements,
+        rule_statements,
+    )
+    for name, value in chain.from_iterable(vars(place).items() for place in places):
         if name.startswith("_"):
             continue
         if isinstance(value, str) and value.strip().startswith(("select", "update", "delete")):
@@ -74,10 +94,22 @@ def test_rows_are_found_by_their_whole_key_or_rank(connection: sqlite3.Connectio
         "QUEUED_FOREGROUND": "dispatches_foreground (tenant=? AND thread_id=?)",
         "UNDUE": "dispatches_time (due=? AND available_at<?)",
         "AHEAD": "dispatches_rank (",
+        "PENDING_WITH": "autoindex_pending_1 (tenant=? AND thread_id=? AND message_id=?)",
+        "MESSAGES_OF_RUN": "messages_run (tenant=? AND thread_id=? AND run_id=? AND message_seq>?)",
+        "MESSAGES_AFTER": "autoindex_messages_1 (tenant=? AND thread_id=? AND message_seq>?)",
+        "COUNT_DUE_OF": "dispatches_queued (tenant=? AND thread_id=? AND due=?)",
+        "NOTE": "PRIMARY KEY (tenant=? AND kind=? AND key=?)",
+        "PURGE_NOTES": "notes_expiry (expires_at<?)",
         "PENDING_OF_RUN": "pending_run (tenant=? AND thread_id=? AND run_id=?)",
         "SEGMENTS": "sqlite_autoindex_events_1 (tenant=? AND thread_id=? AND last_seq>?)",
         "SEGMENTS_OF_RUN": "events_run (tenant=? AND run_id=? AND last_seq>?)",
         "WAITING_RUN": "runs_waiting (tenant=? AND thread_id=?)",
+        "DEAD_LETTERS (False, False)": "dispatches_letters (tenant=? AND (finished_at,",
+        "OLD_RUNS": "runs_done (compacted=? AND finished_at<?)",
+        "PURGE_TICKETS": "tickets_closed (closed_at<?)",
+        "PURGE_DEAD": "dispatches_dead (finished_at<?)",
+        "DELETE_SPEC": "runs_resolution (tenant=? AND resolution_id=?)",
+        "CHILDREN": "threads_parent (tenant=? AND parent_thread_id=?)",
         "LIVE_WITH_KEY": "dispatches_dedupe (tenant=? AND thread_id=? AND dedupe_key=?)",
     }
     for name, index in expected.items():

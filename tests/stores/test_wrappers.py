@@ -11,6 +11,10 @@ import pytest
 from awaken.domain.dispatch import Refusal as Why
 from awaken.domain.dispatch import Refused
 from awaken.errors import Refusal, StoreFault
+from awaken.ports.care import CareOfStore
+from awaken.ports.outbox import OutboxOfStore
+from awaken.ports.rules import RulesOfStore
+from awaken.ports.schedules import SchedulesOfStore
 from awaken.ports.store import Store, Transaction, operation
 from awaken.stores.instrumented import InstrumentedStore, Result
 from awaken.stores.sqlite import SqliteStore
@@ -25,7 +29,9 @@ ALL_FAULTS = pytest.mark.parametrize("fault", Fault)
 
 
 def test_a_wrapper_has_every_method_of_the_port() -> None:
-    names = {name for name in vars(Store) if not name.startswith("_")}
+    parts = (CareOfStore, SchedulesOfStore, OutboxOfStore, RulesOfStore, Store)
+    declared = {name for part in parts for name in vars(part)}
+    names = {name for name in declared if not name.startswith("_")}
     assert names <= set(vars(StoreWrapper))
     assert names <= set(dir(SqliteStore))
 

@@ -273,6 +273,8 @@ async def test_what_is_written_between_the_question_and_the_answer_is_not_lost(
 async def test_a_store_that_fails_when_asked_is_asked_again(
     store: ProbedStore, hub: Hub, life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Regression list of peers.md, 18."""
+
     async def fail(*_: object) -> Run | None:
         raise StoreFault("store_unreachable", "gone for a moment")
 

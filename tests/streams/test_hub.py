@@ -52,6 +52,7 @@ def waiting(hub: Hub, count: int = 1) -> Callable[[], bool]:
 async def test_a_reader_from_before_the_first_event_reads_it_from_the_ring(
     store: ProbedStore, hub: Hub
 ) -> None:
+    """Regression list of peers.md, 1."""
     with hub.subscribe(TENANT, THREAD, None, RUN) as subscription:
         await append(store, text(1))
         subscription.seek(0)
@@ -64,6 +65,7 @@ async def test_a_reader_from_before_the_first_event_reads_it_from_the_ring(
 async def test_a_reader_that_comes_with_the_first_event_gets_it(
     store: ProbedStore, hub: Hub
 ) -> None:
+    """Regression list of peers.md, 1."""
     got: list[Event] = []
 
     async def come_and_read(turns: int) -> None:
@@ -80,6 +82,7 @@ async def test_a_reader_that_comes_with_the_first_event_gets_it(
 
 
 async def test_a_reader_from_after_the_first_event_gets_it(store: ProbedStore, hub: Hub) -> None:
+    """Regression list of peers.md, 1."""
     await append(store, text(1))
     with hub.subscribe(TENANT, THREAD, 0) as subscription:
         assert await read(subscription, 1) == texts(1)
@@ -423,6 +426,7 @@ async def test_a_run_whose_last_reader_left_is_known(hub: Hub, clock: FakeClock)
 
 
 async def test_ten_thousand_readers_leave_nothing(store: ProbedStore, hub: Hub) -> None:
+    """Regression list of peers.md, 17."""
     for number in range(10_000):
         with hub.subscribe(TENANT, f"thread-{number % 100}", 0, RUN):
             pass

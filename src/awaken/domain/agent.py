@@ -3,6 +3,9 @@
 A specification holds what decides the agent's behaviour (instructions, model name, limits, tool
 names and schemas, approval policy) and neither code nor credentials: those are bound by name at
 activation. Its content hash is the `resolution_id` a run is pinned to (I12).
+
+Unlike other records these are stored with every field written out: a release that changes a default
+must not change what a run was pinned to. One that was stored without a field has its default.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ import hashlib
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from awaken.domain.record import Record
 
 
-class Limits(Record):
+class Limits(Record, omit_defaults=False):
     """When a run is stopped; None means no limit.
 
     `timeout_seconds` counts active time, not waiting. `max_consecutive_errors` counts steps all of
@@ -35,25 +39,41 @@ class Limits(Record):
     max_continuations: int = 3
 
 
-class ToolSpec(Record):
+class Approval(Record, omit_defaults=False):
+    """How a call is decided about.
+
+    When nobody decides in `expires_seconds` (None: 7 days), `on_expiry` says what happens: the call
+    is denied (`deny`), the run is stopped (`cancel`), or nothing: it waits for as long as it takes
+    (`leave`). `quorum` people must allow it; one that denies it is enough.
+    """
+
+    on_expiry: str = "deny"
+    expires_seconds: float | None = None
+    quorum: int = 1
+
+
+class ToolSpec(Record, omit_defaults=False):
     """A tool as the model sees it, and its policies.
 
-    `approval`: a call waits until somebody allows it. `frontend`: the client executes it, and its
-    answer (which fits `response_schema`) is the result. `on_crash` says what becomes of a call that
-    had begun and left no result when its worker died: `retry`, `ask` or `fail`.
+    `approval`: a call waits until somebody allows it, as `approval_policy` says; if `approvers` are
+    named, only they may decide. `frontend`: the client executes it, and its answer (which fits
+    `response_schema`) is the result. `on_crash` says what becomes of a call that had begun and left
+    no result when its worker died: `retry`, `ask` (the approvers too) or `fail`.
     """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
     approval: bool = False
+    approvers: tuple[str, ...] = ()
+    approval_policy: Approval = msgspec.field(default_factory=Approval)
     frontend: bool = False
     response_schema: dict[str, Any] | None = None
     on_crash: str = "fail"
     timeout_seconds: float | None = None
 
 
-class AgentSpec(Record):
+class AgentSpec(Record, omit_defaults=False):
     """An agent as it is stored.
 
     `runner` names the kind of runner that can execute it; `sequential` makes it run its tools one
@@ -69,6 +89,12 @@ class AgentSpec(Record):
     tools: tuple[ToolSpec, ...] = ()
     sequential: bool = False
     settings: dict[str, Any] = {}
+
+
+def with_client_tools(spec: AgentSpec, tools: tuple[ToolSpec, ...]) -> AgentSpec:
+    """The agent with tools that a client brings; a name that the agent has stays the agent's."""
+    taken = {tool.name for tool in spec.tools}
+    return replace(spec, tools=(*spec.tools, *(tool for tool in tools if tool.name not in taken)))
 
 
 def resolution_id(spec: AgentSpec) -> str:

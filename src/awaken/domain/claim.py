@@ -16,7 +16,7 @@ class Claim(Record):
     `claim_token` is the id of the attempt: the fence of everything it writes (I2). `attempt` counts
     failures before this one. `retry_reason` is set when the attempt follows another of the same
     activation. `lease_until` is on the store's clock; the holder measures its own deadline from the
-    moment it asked.
+    moment it asked. `turn` tells the settles of one claim apart (see `Claimed.turn`).
     """
 
     tenant: str
@@ -34,6 +34,7 @@ class Claim(Record):
     foreground: bool
     retry_reason: str | None = None
     batch_no: int = 0
+    turn: int = 0
 
     @property
     def log_ids(self) -> dict[str, str]:

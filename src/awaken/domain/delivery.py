@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 
+from awaken.domain.agent import AgentSpec
+from awaken.domain.dispatch import Dispatch
 from awaken.domain.message import Message
 from awaken.domain.record import Record
+from awaken.domain.run import Run
 
 
 class Boundary(StrEnum):
@@ -56,10 +59,23 @@ class DeliveryMode(Record):
     fallback: bool = True
 
 
+class FollowUp(Record):
+    """The run that takes an entry whose target ended without having read it.
+
+    It is made ready when the message is accepted, so that whoever ends the target can start it:
+    `spec` is what `run` is pinned to.
+    """
+
+    run: Run
+    dispatch: Dispatch
+    spec: AgentSpec
+
+
 class PendingEntry(Record):
     """A message in the queue of its thread.
 
-    `run_id` is the run that will consume it, if that is fixed.
+    `run_id` is the run that will consume it, if that is fixed. `follow_up` is the run that takes it
+    instead, if that one ends first.
     """
 
     tenant: str
@@ -70,6 +86,22 @@ class PendingEntry(Record):
     run_id: str | None = None
     revision: int = 1
     mode: DeliveryMode = DeliveryMode()
+    follow_up: FollowUp | None = None
+
+
+class Placed(Record):
+    """An entry and its place in the queue, from 1."""
+
+    entry: PendingEntry
+    place: int
+
+
+class PendingQueue(Record):
+    """What waits on a thread, in order, and the revision of the whole."""
+
+    thread_id: str
+    revision: int
+    entries: tuple[PendingEntry, ...]
 
 
 def eligible(entry: PendingEntry, boundary: Boundary, run_id: str | None) -> bool:

@@ -75,7 +75,9 @@ class Claimed(Record, tag="claimed"):
     """Held by `worker_id` under a lease. `claim_token` is the attempt's id and its fence.
 
     `batch_no` is the number of the last event batch that was written under this claim.
-    `superseded_by` and `interrupt_deadline` are set together, when a newer run took the thread.
+    `interrupt_deadline` is set when the thread was taken away, and `superseded_by` with it if a
+    newer run took it.
+    `turn` counts how often the run came to an end and went on, since a message had come meanwhile.
     """
 
     claim_token: str
@@ -87,6 +89,7 @@ class Claimed(Record, tag="claimed"):
     cancel_request: CancelRequest | None = None
     interrupt_deadline: int | None = None
     superseded_by: str | None = None
+    turn: int = 0
 
 
 class Finished(Record, tag="finished"):
@@ -188,11 +191,12 @@ class SettleCommand(Record, tag="settle"):
 
 
 class CancelCommand(Record, tag="cancel"):
-    """Stop it: a queued dispatch ends at once, a claimed one is asked."""
+    """Stop it: queued ends at once, claimed is asked; `grace_ms` if it loses its thread too."""
 
     by: str
     reason: str | None = None
     hide: bool = False
+    grace_ms: int | None = None
 
 
 class SupersedeCommand(Record, tag="supersede"):
@@ -318,6 +322,7 @@ def _claim(
             waiting_run=None,
             front=_unless(head.front, dispatch.dispatch_id),
             queued_count=head.queued_count - 1,
+            served_at=now,
         ),
         effect=Effect.start_run,
     )
@@ -338,8 +343,10 @@ def _claimed(
             return Applied(dispatch=replace(dispatch, body=renewed, updated_at=now), head=head)
         case SettleCommand():
             return _settle(dispatch, body, head, command, now)
-        case CancelCommand(by=by, reason=reason, hide=hide):
+        case CancelCommand(by=by, reason=reason, hide=hide, grace_ms=grace_ms):
             request = CancelRequest(by=by, reason=reason, requested_at=now, hide=hide)
+            deadline = None if grace_ms is None else now + grace_ms
+            body = replace(body, interrupt_deadline=body.interrupt_deadline or deadline)
             return _ask_owner(dispatch, body, head, request)
         case SupersedeCommand():
             return _supersede_claimed(dispatch, body, head, command, now)

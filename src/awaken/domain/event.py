@@ -71,7 +71,7 @@ class RunFinish(EventRecord, tag="run_finish"):
     Unless `termination` is `suspended`, the last entry of its run (I6).
 
     `result` is `{"response": final text}`. `cancel` is `too_late` when a stop was accepted but the
-    run had completed before it could act.
+    run had completed, or failed, before it could act.
     """
 
     thread_id: str
@@ -234,11 +234,22 @@ class MessageCommitted(EventRecord, tag="message_committed"):
     message: Message
 
 
+class MessagesReplaced(EventRecord, tag="messages_replaced"):
+    """Messages are hidden from now on: the run `by_run_id` took their place."""
+
+    message_ids: tuple[str, ...]
+    by_run_id: str
+
+
 class PendingChanged(EventRecord, tag="pending_changed"):
-    """The queue of messages not yet read changed; the lists hold message ids."""
+    """The queue of messages not yet read changed; the lists hold message ids.
+
+    `changed` are those with other content or another place.
+    """
 
     revision: int
     added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     retracted: tuple[str, ...] = ()
     consumed: tuple[str, ...] = ()
 
@@ -299,6 +310,7 @@ Event = (
     | StateDelta
     | MessagesSnapshot
     | MessageCommitted
+    | MessagesReplaced
     | PendingChanged
     | TicketOpened
     | TicketClosed

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from awaken.domain.event import (
     Event,
     MessageCommitted,
@@ -20,6 +22,7 @@ from awaken.domain.event import (
     TextDelta,
     ToolCallCancel,
     ToolCallDelta,
+    ToolCallDone,
     ToolCallReady,
     ToolCallStart,
 )
@@ -28,13 +31,17 @@ from awaken.domain.record import Record
 
 
 class PartialCall(Record):
-    """A tool call that was being written; `arguments` is set once it was complete."""
+    """A tool call that was being written; `arguments` is set once it was complete.
+
+    `done`: its result was published too, by a runner that tells of calls within a step.
+    """
 
     id: str
     name: str
     args_text: str = ""
     ready: bool = False
     arguments: Any = None
+    done: bool = False
 
 
 class Partial(Record):
@@ -89,6 +96,11 @@ class _Folding:
             text = known.args_text + event.args_delta
             self.calls[event.id] = PartialCall(id=known.id, name=known.name, args_text=text)
 
+    def call_done(self, call_id: str) -> None:
+        known = self.calls.get(call_id)
+        if known is not None:
+            self.calls[call_id] = replace(known, done=True)
+
     def committed(self, event: MessageCommitted) -> None:
         if event.message.message_id == self.message_id:
             self.message_id = None
@@ -112,6 +124,8 @@ class _Folding:
                 )
             case ToolCallCancel(id=call_id):
                 self.calls.pop(call_id, None)
+            case ToolCallDone(id=call_id):
+                self.call_done(call_id)
             case _:
                 self._step(event)
 

@@ -59,6 +59,8 @@ def line_row(
         tenant=chosen.tenant,
         thread_id=chosen.thread_id,
         dispatch_id=chosen.dispatch_id,
-        rank=chosen.rank,
+        # Threads are served in turn: what waited while another of its thread was served goes behind
+        # those that waited longer than that.
+        rank=max(chosen.rank, rank(head.served_at, chosen.priority)),
         foreground=chosen.foreground,
     )

@@ -95,8 +95,9 @@ class Run(Record):
     `checkpoint_seq` is the log position of the run's last plan or close: what follows it belongs to
     the step that is open. `activation` counts starts that were not retries. `active_ms` is the time
     spent executing; waiting does not count. `retry_of` names the failed run that this one repeats.
-    `client_run_id` is a client's own name for it, echoed only. `plan` is the effect ledger of the
-    step that is open, if that step has tools.
+    `answers` are the messages that it answers anew: they are that run's input, and stay it.
+    `started_by` is the actor that asked for it. `client_run_id` is a client's own name for it,
+    echoed only. `plan` is the effect ledger of the step that is open, if that step has tools.
     """
 
     tenant: str
@@ -110,12 +111,14 @@ class Run(Record):
     adapter: str = "native"
     parent_run_id: str | None = None
     retry_of: str | None = None
+    started_by: str | None = None
     client_run_id: str | None = None
     status: RunStatus = RunStatus.created
     waiting: Waiting | None = None
     outcome: RunOutcome | None = None
     input: MessageRanges = msgspec.field(default_factory=MessageRanges)
     output: MessageRanges = msgspec.field(default_factory=MessageRanges)
+    answers: MessageRanges = msgspec.field(default_factory=MessageRanges)
     state: dict[str, Any] = {}
     plan: StepPlan | None = None
     steps: int = 0

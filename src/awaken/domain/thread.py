@@ -23,6 +23,7 @@ class ThreadHead(Record, omit_defaults=False):
     front: the queued dispatch that an interrupt put before all others of the thread.
     queued_count: how many dispatches are queued, due or not.
     pending_revision: raised whenever the pending messages change.
+    served_at: when a dispatch of the thread was claimed last (ms); what waits goes behind others.
     """
 
     tenant: str
@@ -36,6 +37,7 @@ class ThreadHead(Record, omit_defaults=False):
     front: str | None = None
     queued_count: int = 0
     pending_revision: int = 0
+    served_at: int = 0
 
 
 class Thread(Record):

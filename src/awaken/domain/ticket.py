@@ -4,7 +4,7 @@ A ticket is single use. It is bound to the hash of the exact arguments it was op
 decision can never approve something else (`decide` in design section 7). All open tickets answered
 means the run may be resumed; closing the last one and enqueueing the resume is one commit.
 
-    open --decide--> answered | denied
+    open --decide--> answered | denied, or open with a vote more, up to its quorum
     open --now > expires_at--> expired
     open --end or supersession of the run--> cancelled | superseded
 """
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Any
+
+from msgspec.structs import replace
 
 from awaken.domain.record import Record
 
@@ -49,6 +51,17 @@ class TicketStatus(StrEnum):
     superseded = "superseded"
 
 
+class OnExpiry(StrEnum):
+    """What becomes of a run whose ticket expires: the call is denied, or the run is stopped.
+
+    leave: the ticket does not expire.
+    """
+
+    deny = "deny"
+    cancel = "cancel"
+    leave = "leave"
+
+
 class ResumeMode(StrEnum):
     """What the decision is used for when the suspended call is taken up again."""
 
@@ -58,17 +71,24 @@ class ResumeMode(StrEnum):
 
 
 class Decision(Record):
-    """An answer to a ticket; `decision_id` makes repeating it harmless."""
+    """An answer to a ticket; `decision_id` makes repeating it harmless.
+
+    `message_id` is the id that a client has for the tool message of its answer.
+    """
 
     decision_id: str
     action: str
     payload: Any = None
     by: str | None = None
     decided_at: int = 0
+    message_id: str | None = None
 
 
 class Ticket(Record):
-    """One open question of a waiting run."""
+    """One open question of a waiting run.
+
+    It is answered when `quorum` people have said so; `votes` are theirs, the last one aside.
+    """
 
     ticket_id: str
     thread_id: str
@@ -85,6 +105,9 @@ class Ticket(Record):
     allowed_approvers: tuple[str, ...] = ()
     earlier_answers: tuple[Any, ...] = ()
     expires_at: int | None = None
+    on_expiry: OnExpiry = OnExpiry.deny
+    quorum: int = 1
+    votes: tuple[Decision, ...] = ()
     status: TicketStatus = TicketStatus.open
     decision: Decision | None = None
     closed_at: int | None = None
@@ -93,7 +116,8 @@ class Ticket(Record):
 class TicketRefused(Record):
     """Why a ticket did not change.
 
-    `code` is `ticket_closed`, `ticket_expired` or `ticket_changed`.
+    `code` is `not_an_approver`, `ticket_closed`, `ticket_expired`, `ticket_changed` or
+    `already_approved`.
     """
 
     code: str
@@ -105,9 +129,15 @@ def decide(
     """The ticket after `decision`, or why it stays as it is.
 
     The same `decision_id` again returns the ticket as it is (idempotent). `arguments_hash` is the
-    hash the decider saw; another one than the ticket's is `ticket_changed`.
+    hash the decider saw; another one than the ticket's is `ticket_changed`. Where approvers are
+    named, anybody else (`decision.by`) is told no more than `not_an_approver`. A ticket with a
+    quorum stays open until as many have allowed it, each of another name; who denies it closes it.
     """
-    if ticket.decision is not None and ticket.decision.decision_id == decision.decision_id:
+    if ticket.allowed_approvers and decision.by not in ticket.allowed_approvers:
+        return TicketRefused(code="not_an_approver")
+    if decision.decision_id in {
+        each.decision_id for each in (*ticket.votes, ticket.decision) if each
+    }:
         return ticket
     if ticket.status is not TicketStatus.open:
         return TicketRefused(code="ticket_closed")
@@ -115,8 +145,13 @@ def decide(
         return TicketRefused(code="ticket_expired")
     if arguments_hash != ticket.arguments_hash:
         return TicketRefused(code="ticket_changed")
-    status = TicketStatus.denied if decision.action == "cancel" else TicketStatus.answered
-    return close(ticket, status, now, decision)
+    if decision.action == "cancel":
+        return close(ticket, TicketStatus.denied, now, decision)
+    if decision.by in {vote.by for vote in ticket.votes}:
+        return TicketRefused(code="already_approved")
+    if len(ticket.votes) + 1 < ticket.quorum:
+        return replace(ticket, votes=(*ticket.votes, decision))
+    return close(ticket, TicketStatus.answered, now, decision)
 
 
 def close(
@@ -125,5 +160,4 @@ def close(
     """The ticket closed as `status`; a closed ticket is returned unchanged."""
     if ticket.status is not TicketStatus.open:
         return ticket
-    fields = {name: getattr(ticket, name) for name in ticket.__struct_fields__}
-    return Ticket(**{**fields, "status": status, "closed_at": now, "decision": decision})
+    return replace(ticket, status=status, closed_at=now, decision=decision)

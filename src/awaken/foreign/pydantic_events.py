@@ -40,6 +40,7 @@ from awaken.domain import ledger
 from awaken.domain.event import ToolCallDelta, ToolCallReady, ToolCallStart
 from awaken.domain.ledger import ToolResult
 from awaken.foreign.answer import Answer, done_event
+from awaken.redaction import clean
 
 APART = "\n\n"
 """Stands between texts that the model wrote at different times, and so for reasoning."""
@@ -193,7 +194,7 @@ def _result(part: BaseToolReturnPart) -> ToolResult:
     """A tool's result without its files, which only the agent's own history keeps."""
     text = part.model_response_str(wrap_if_error=False)
     if part.outcome != "success":
-        return ledger.failed(part.outcome, text)
+        return ledger.failed(part.outcome, clean(text))
     return ToolResult(
         succeeded=True, content=text if isinstance(part.content, str) else _json(text)
     )

@@ -2,13 +2,15 @@
 
 Calls run in parallel (at most `PARALLEL` at a time) or one after the other; results are stored as
 they come and told to the model in call order. Whatever a tool does wrong is a result the model
-sees; it never ends the run. The one `except Exception` of the loop is here, around the tool.
+sees; it never ends the run. The one `except Exception` of the loop is here, around the tool. One
+that ignores a stop or its time limit is left behind, and its context closed (`awaken.leftovers`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -17,16 +19,19 @@ import msgspec
 from awaken.domain.agent import AgentSpec, ToolSpec
 from awaken.domain.ledger import PlannedCall, StepPlan, ToolResult, failed
 from awaken.domain.record import Record
+from awaken.domain.rule import ApprovalRule, Effect, deciding
 from awaken.domain.state import StateKey, States
 from awaken.domain.ticket import ResumeMode, Ticket, WaitingReason
 from awaken.errors import Fault
+from awaken.leftovers import attend
 from awaken.loop import gate
 from awaken.loop.tool_context import AskUser, CallContext, CallState
 from awaken.ports.boundary import Steps
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.events import ClaimLost, EventSink
 from awaken.ports.runner import Activation
-from awaken.ports.tool import Tool, ToolArgumentsError
+from awaken.ports.tool import Tool, ToolArgumentsError, ToolUnavailable
+from awaken.redaction import clean
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +126,29 @@ class CallRunner:
             case gate.Answer(result=result):
                 await self._store(work, call, result)
             case gate.Ask() as ask:
-                work.tickets.append(self._ticket(call, ask))
+                await self._ask(work, call, ask)
             case gate.Run() as run:
                 await self._run(work, call, run)
+
+    async def _ask(self, work: _Work, call: PlannedCall, ask: gate.Ask) -> None:
+        """Open a ticket, unless a rule says what the answer is.
+
+        The rule is told in the commit that begins the call, or stores its refusal.
+        """
+        rule = await self._rule(call) if ask.may_be_ruled else None
+        if rule is None:
+            work.tickets.append(self._ticket(call, ask))
+            return
+        await self._sink.emit(gate.ruled(rule, call))
+        if rule.effect is Effect.allow:
+            await self._run(work, call, gate.Run(arguments=call.effective))
+        else:
+            await self._store(work, call, failed("denied", "a rule denies this call"))
+
+    async def _rule(self, call: PlannedCall) -> ApprovalRule | None:
+        rules = await self._steps.rules()
+        spec, agent_id = self._spec_of(call), self._spec.agent_id
+        return deciding(rules, agent_id, spec, call.effective, self._clock.now())
 
     def _verdict(self, call: PlannedCall) -> gate.Verdict:
         spec = self._tool_spec(call.name)
@@ -158,9 +183,14 @@ class CallRunner:
             return failed("bad_arguments", "the arguments must be a JSON object")
         seconds = self._spec_of(call).timeout_seconds
         result = failed("timeout", f"the tool took longer than {seconds} s")
-        with anyio.move_on_after(seconds):
-            result = await self._caught(call, arguments, context)
-        return result  # noqa: RET504  (the block may be left by its time limit)
+        work = partial(self._caught, call, arguments, context)
+        grace_seconds = self._activation.cancel_grace_seconds
+        try:
+            with anyio.move_on_after(seconds):
+                result = await attend(work, f"tool {call.name}", grace_seconds, context.close)
+        finally:
+            context.close()
+        return result
 
     async def _caught(
         self, call: PlannedCall, arguments: Mapping[str, Any], context: CallContext
@@ -169,13 +199,15 @@ class CallRunner:
             content = await self._tools[call.name].call(arguments, context)
             return _sized(content)
         except ToolArgumentsError as error:
-            return failed("bad_arguments", str(error))
+            return failed("bad_arguments", clean(str(error)))
+        except ToolUnavailable as error:
+            return failed("tool_unavailable", str(error))
         except ClaimLost:
             raise
         except Exception as error:
             # The top of a tool: whatever it raises is for the model to see, not for the run to end.
             log.info("tool %s failed", call.name, exc_info=True)
-            return failed("tool_failed", f"{type(error).__name__}: {error}")
+            return failed("tool_failed", clean(f"{type(error).__name__}: {error}"))
 
     async def _store(self, work: _Work, call: PlannedCall, result: ToolResult) -> None:
         await self._steps.result(work.plan.step, call.id, result)

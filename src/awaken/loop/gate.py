@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from awaken.domain.agent import ToolSpec
+from msgspec.structs import replace
+
+from awaken.domain.agent import Approval, ToolSpec
+from awaken.domain.event import ActivitySnapshot
 from awaken.domain.ledger import CallStatus, PlannedCall, ToolResult, arguments_hash, failed
 from awaken.domain.record import Record
-from awaken.domain.ticket import ResumeMode, Ticket, TicketStatus, WaitingReason
+from awaken.domain.rule import ApprovalRule
+from awaken.domain.ticket import OnExpiry, ResumeMode, Ticket, TicketStatus, WaitingReason
 
 DEFAULT_EXPIRY_MS = 7 * 24 * 3_600_000
 """How long a question stays open, so that nothing is locked for ever."""
@@ -42,12 +46,20 @@ class Answer(Record, tag="answer"):
 
 
 class Ask(Record, tag="ask"):
-    """Open a ticket and wait."""
+    """Open a ticket and wait; only `approvers` may answer, if there are any."""
 
     reason: WaitingReason
     resume_mode: ResumeMode
     message: str
     response_schema: dict[str, Any] | None = None
+    approvers: tuple[str, ...] = ()
+    policy: Approval = Approval()
+
+    @property
+    def may_be_ruled(self) -> bool:
+        """Whether it asks for leave to call, which a rule may give or refuse."""
+        permission = self.reason is WaitingReason.tool_permission
+        return permission and self.resume_mode is ResumeMode.replay_tool_call
 
 
 class Wait(Record, tag="wait"):
@@ -92,6 +104,8 @@ def _fresh(call: PlannedCall, spec: ToolSpec) -> Verdict:
             reason=WaitingReason.tool_permission,
             resume_mode=ResumeMode.replay_tool_call,
             message=f"allow {call.name}?",
+            approvers=spec.approvers,
+            policy=spec.approval_policy,
         )
     return Run(arguments=call.effective)
 
@@ -105,6 +119,8 @@ def _after_crash(call: PlannedCall, spec: ToolSpec) -> Verdict:
             resume_mode=ResumeMode.use_decision_as_tool_result,
             message=f"{call.name} was cut off by a crash; did it happen?",
             response_schema=_HAPPENED,
+            approvers=spec.approvers,
+            policy=replace(spec.approval_policy, quorum=1),  # what happened is no vote
         )
     return Answer(
         result=failed(
@@ -156,6 +172,21 @@ def _reason(ticket: Ticket) -> str | None:
     return payload if isinstance(payload, str) else None
 
 
+def ruled(rule: ApprovalRule, call: PlannedCall) -> ActivitySnapshot:
+    """Tells why nobody was asked about a call."""
+    return ActivitySnapshot(
+        message_id=f"{call.message_id}:rule",
+        activity_type="approval_rule",
+        content={
+            "rule_id": rule.rule_id,
+            "effect": rule.effect.value,
+            "created_by": rule.created_by,
+            "tool_call_id": call.id,
+            "tool_name": call.name,
+        },
+    )
+
+
 def open_ticket(
     ask: Ask,
     call: PlannedCall,
@@ -179,7 +210,17 @@ def open_ticket(
         resume_mode=ask.resume_mode,
         message=ask.message,
         response_schema=ask.response_schema,
+        allowed_approvers=ask.approvers,
         earlier_answers=earlier_answers,
         opened_at=now,
-        expires_at=now + DEFAULT_EXPIRY_MS,
+        expires_at=_expires_at(ask.policy, now),
+        on_expiry=OnExpiry(ask.policy.on_expiry),
+        quorum=ask.policy.quorum,
     )
+
+
+def _expires_at(policy: Approval, now: int) -> int | None:
+    if policy.on_expiry == OnExpiry.leave:
+        return None
+    seconds = policy.expires_seconds
+    return now + (DEFAULT_EXPIRY_MS if seconds is None else round(seconds * 1000))

@@ -31,7 +31,7 @@ from awaken.ports.model import Model
 from awaken.ports.runner import Activation, Capabilities
 from awaken.ports.tool import Tool
 
-_CAPABILITIES: Final = Capabilities(resumable=True, checkpoints=True)
+_CAPABILITIES: Final = Capabilities(steerable=True, resumable=True, checkpoints=True)
 
 
 class LoopRunner:
@@ -176,7 +176,7 @@ class _Attempt:
         before = self._course.states
         after = _new_states(before, plan, results, self._runner.keys)
         changes = patch(before.merged, after.merged)
-        await self._steps.close(
+        inputs = await self._steps.close(
             CloseCommit(
                 step=plan.step,
                 messages=messages,
@@ -186,6 +186,7 @@ class _Attempt:
             )
         )
         self._course.closed(plan, messages, results, after)
+        self._course.messages.extend(inputs)
 
     def _completed(self, step: Step, termination: NaturalEnd | Stopped | Blocked) -> Completed:
         """The end of the run; calls that do not run any more get a result that says so."""

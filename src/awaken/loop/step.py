@@ -16,7 +16,7 @@ from awaken.domain.message import Message, Role
 from awaken.domain.outcome import Usage
 from awaken.domain.record import Record
 from awaken.loop.infer import Answer, infer
-from awaken.loop.truncate import truncate
+from awaken.loop.truncate import Window
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.events import EventSink
 from awaken.ports.model import Model, ModelRequest
@@ -39,6 +39,7 @@ class Stepper:
     ) -> None:
         self._model = model
         self._spec = spec
+        self._window = Window(spec.limits.max_context_tokens)
         self._sink = sink
         self._clock = clock
         self._ids = ids
@@ -94,7 +95,7 @@ class Stepper:
         return ModelRequest(
             model=spec.model,
             instructions=spec.instructions,
-            messages=truncate(messages, spec.limits.max_context_tokens),
+            messages=self._window.cut(messages),
             tools=spec.tools,
             # Reasoning alone is thought again, since half of it has no signature; the claim of this
             # attempt has voided it for readers.

@@ -53,7 +53,7 @@ class CallState:
 
 
 class CallContext:
-    """The context of one call."""
+    """The context of one call; closed when the call is over, whatever still holds it then."""
 
     def __init__(
         self,
@@ -73,6 +73,11 @@ class CallContext:
         self._sink = sink
         self._answers = answers
         self._asked = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """The call is over: nothing it does from now on is told to anyone."""
+        self._closed = True
 
     @property
     def idempotency_key(self) -> str:
@@ -93,17 +98,25 @@ class CallContext:
             activity_type="tool-call-progress",
             content={name: value for name, value in content.items() if value is not None},
         )
-        await self._sink.emit(event)
+        await self._emit(event)
 
     async def output(self, text: str) -> None:
-        event = ToolCallStreamDelta(id=self.call_id, name=self.tool_name, delta=text)
-        await self._sink.emit(event)
+        await self._emit(ToolCallStreamDelta(id=self.call_id, name=self.tool_name, delta=text))
 
     async def ask(self, question: str, *, schema: Any = None) -> Any:
+        self._check_open()
         self._asked += 1
         if self._asked <= len(self._answers):
             return _as_type(schema, self._answers[self._asked - 1])
         raise AskUser(question, _json_schema(schema), self._answers)
+
+    async def _emit(self, event: ActivitySnapshot | ToolCallStreamDelta) -> None:
+        self._check_open()
+        await self._sink.emit(event)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"the call {self.call_id!r} of {self.tool_name!r} is over")
 
 
 def _json_schema(schema: Any) -> dict[str, Any] | None:

@@ -1,38 +1,31 @@
 """Claiming: one commit in which a dispatch gets an owner and its run starts (claim is start).
 
-The claim consumes the run's entries (I5), marks the run running, and writes `run_start` for a new
-activation or `run_retry` for another attempt at the same one. Reasoning that a dead attempt had
-published without any text cannot be continued, so the claim of its successor voids it with
-`stream_reset`.
+The run's first claim consumes its entries (I5); each marks the run running, and writes `run_start`
+for a new activation or `run_retry` for another attempt at the same one. Reasoning that a dead
+attempt had published without any text cannot be continued, so the claim of its successor voids it
+with `stream_reset`.
 """
 
 from __future__ import annotations
 
-import logging
-
-from msgspec.structs import replace
-
 from awaken.domain import run as runs
 from awaken.domain.claim import Claim
-from awaken.domain.delivery import Boundary, select
+from awaken.domain.delivery import Boundary
 from awaken.domain.dispatch import Applied, ClaimCommand, Claimed, Dispatch, Effect
-from awaken.domain.event import (
-    PendingChanged,
-    RunRetry,
-    RunStart,
-    StreamReset,
-    ToolCallCancel,
-)
+from awaken.domain.event import RunRetry, RunStart, StreamReset, ToolCallCancel
 from awaken.domain.line import LineRow
 from awaken.domain.record import Record
 from awaken.domain.run import Run
 from awaken.domain.termination import Superseded
-from awaken.errors import StoreFault
+from awaken.errors import UndecodableRecord
+from awaken.mailbox.bury import bury_in
 from awaken.mailbox.finish import finish, open_step
 from awaken.mailbox.unit import ThreadUnit
+from awaken.mailbox.unread import consume
 from awaken.ports.store import Transaction
 
-log = logging.getLogger(__name__)
+MAX_SET_ASIDE = 100
+"""Rows that cannot be read, of which one claim gets rid."""
 
 
 class Claimer(Record):
@@ -75,32 +68,49 @@ async def claim_next(
     """Claim up to one dispatch per claimer from the head of the line."""
     claims: list[Claim] = []
     for claimer in claimers:
-        row = await tx.next_in_line(foreground_only=foreground_only)
-        if row is None:
-            break
-        unit = await ThreadUnit.open(tx, row.tenant, row.thread_id)
-        assert unit is not None, "the line names threads that exist"
-        found = await _read(tx, row)
+        found = await _next(tx, foreground_only=foreground_only)
         if found is None:
-            tx.set_line(row.tenant, row.thread_id, None)
-            continue
-        claim = await claim_in(unit, *found, claimer)
+            break
+        unit, run, dispatch = found
+        claim = await claim_in(unit, run, dispatch, claimer)
         await unit.save()
         if claim is not None:
             claims.append(claim)
     return claims
 
 
+async def _next(
+    tx: Transaction, *, foreground_only: bool
+) -> tuple[ThreadUnit, Run, Dispatch] | None:
+    """What is first in line. What cannot be read is given up; it must hold up no other."""
+    for _ in range(MAX_SET_ASIDE):
+        row = await tx.next_in_line(foreground_only=foreground_only)
+        if row is None:
+            return None
+        unit = await ThreadUnit.open(tx, row.tenant, row.thread_id)
+        assert unit is not None, "the line names threads that exist"
+        found = await _read(tx, row)
+        if found is not None:
+            return unit, *found
+        await _set_aside(unit, row)
+    return None
+
+
+async def _set_aside(unit: ThreadUnit, row: LineRow) -> None:
+    """Give up a dispatch that cannot be read; its thread goes on."""
+    delivery = await unit.tx.delivery(row.tenant, row.dispatch_id)
+    assert delivery is not None, "the line names dispatches that exist"
+    await bury_in(unit, delivery)
+    await unit.save()
+
+
 async def _read(tx: Transaction, row: LineRow) -> tuple[Run, Dispatch] | None:
-    """What a row of the line stands for; None if it cannot be read, which must hold up no other."""
+    """What a row of the line stands for; None if it cannot be read."""
     try:
         dispatch = await tx.dispatch(row.tenant, row.dispatch_id)
         assert dispatch is not None, "the line names dispatches that exist"
         run = await tx.run(row.tenant, dispatch.run_id)
-    except StoreFault as fault:
-        if fault.retryable:
-            raise
-        log.error("a thread is set aside: %s", fault.message, extra={"thread_id": row.thread_id})
+    except UndecodableRecord:
         return None
     assert run is not None, "a dispatch delivers a run"
     return run, dispatch
@@ -126,6 +136,7 @@ def claim_of(dispatch: Dispatch) -> Claim:
         foreground=dispatch.foreground,
         retry_reason=dispatch.retry_reason,
         batch_no=body.batch_no,
+        turn=body.turn,
     )
 
 
@@ -133,7 +144,9 @@ async def _start(unit: ThreadUnit, run: Run, dispatch: Dispatch, *, just_staged:
     retry = dispatch.retry_reason is not None
     if retry:
         await _tell_retry(unit, run, dispatch)
-    run = await _consume(unit, run, just_staged=just_staged)
+    if run.started_at is None:
+        # Later ones only between two steps: a message must not stand before results it follows.
+        run, _ = await consume(unit, run, Boundary.new_run, just_staged=just_staged)
     run = runs.start(run, unit.now, retry=retry)
     if not retry:
         started = RunStart(
@@ -162,17 +175,3 @@ async def _tell_retry(unit: ThreadUnit, run: Run, dispatch: Dispatch) -> None:
             unit.emit(run.run_id, ToolCallCancel(id=call.id, name=call.name, reason=reason))
     if partial.blocks and not partial.text:
         unit.emit(run.run_id, StreamReset(from_seq=run.checkpoint_seq + 1, reason=reason))
-
-
-async def _consume(unit: ThreadUnit, run: Run, *, just_staged: bool) -> Run:
-    """Make the run's own and inherited entries part of the thread, in order (I5)."""
-    queue = await unit.tx.pending(run.tenant, run.thread_id, run.run_id)
-    chosen = select(queue, Boundary.new_run, run.run_id)
-    if not chosen:
-        return run
-    ids = tuple(entry.message.message_id for entry in chosen)
-    numbers = tuple(unit.commit_message(run.run_id, entry.message) for entry in chosen)
-    unit.tx.delete_pending(run.tenant, run.thread_id, ids)
-    if not just_staged:
-        unit.emit(run.run_id, PendingChanged(revision=unit.pending_changed(), consumed=ids))
-    return replace(run, input=run.input.with_seqs(*numbers))

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from awaken.domain import dispatch as rules
+from awaken.domain.delivery import PendingEntry
 from awaken.domain.dispatch import Dispatch
+from awaken.domain.event import PendingChanged
 from awaken.domain.record import Record
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Stop
-from awaken.domain.termination import Cancelled
 from awaken.errors import not_found
+from awaken.mailbox.early import Stopper, note_stop
 from awaken.mailbox.finish import finish
 from awaken.mailbox.unit import ThreadUnit
+from awaken.mailbox.unread import leave
 from awaken.ports.store import Transaction
 
 SLICE = 200
 """Queued runs one commit ends; a longer queue takes several."""
-
-
-class Stopper(Record):
-    """Who stops, and why; the first reason given to a run wins."""
-
-    by: str
-    reason: str | None = None
-
-    @property
-    def termination(self) -> Cancelled:
-        """How a run ends that is stopped."""
-        return Cancelled(by=self.by, reason=self.reason)
 
 
 class ThreadStop(Record):
@@ -48,7 +39,8 @@ async def cancel_run(
     if run is None:
         raise not_found("run", run_id)
     unit = await ThreadUnit.open(tx, tenant, run.thread_id)
-    assert unit is not None, "a run has a thread"
+    if unit is None:  # it is being deleted with its thread
+        raise not_found("run", run_id)
     run = await tx.run(tenant, run_id)
     assert run is not None
     if repeated and run.outcome is not None and run.outcome.termination == stopper.termination:
@@ -89,6 +81,44 @@ async def cancel_thread(
     return ThreadStop(stopped=stopped, more=more)
 
 
+async def cancel_message(
+    tx: Transaction, tenant: str, thread_id: str, message_id: str, stopper: Stopper
+) -> Stop:
+    """Stop what a message started, wherever that is; one that has not come yet is awaited a minute.
+
+    A message that was sent to steer a run, and is not read yet, is taken back; the run goes on.
+    """
+    unit = await ThreadUnit.open(tx, tenant, thread_id)
+    run_id, entry = await _owner(unit, message_id) if unit else (None, None)
+    run = await tx.run(tenant, run_id) if run_id else None
+    if unit is None or run is None:
+        note_stop(tx, tenant, thread_id, message_id, stopper)
+        return Stop.requested
+    if entry is not None and entry.mode.target_run is not None:
+        answer = retract_entry(unit, entry)
+    else:
+        answer = await _stop(unit, run, stopper)
+    await unit.save()
+    return answer
+
+
+async def _owner(unit: ThreadUnit, message_id: str) -> tuple[str | None, PendingEntry | None]:
+    """The run that has the message, and the message's entry if it was not read yet."""
+    tenant, thread_id = unit.head.tenant, unit.head.thread_id
+    for entry in await unit.tx.pending_with(tenant, thread_id, [message_id]):
+        return entry.run_id, entry
+    found = await unit.tx.messages_with(tenant, thread_id, [message_id])
+    return (found[0].run_id, None) if found else (None, None)
+
+
+def retract_entry(unit: ThreadUnit, entry: PendingEntry) -> Stop:
+    """Take an entry back before it was read."""
+    ids = (entry.message.message_id,)
+    unit.tx.delete_pending(unit.head.tenant, unit.head.thread_id, ids)
+    unit.emit(entry.run_id, PendingChanged(revision=unit.pending_changed(), retracted=ids))
+    return Stop.requested
+
+
 async def _unfinished(unit: ThreadUnit) -> list[Run]:
     """The run that has the thread, and the one that waits."""
     tenant, found = unit.head.tenant, []
@@ -109,9 +139,12 @@ async def _stop(unit: ThreadUnit, run: Run, stopper: Stopper) -> Stop:
         return Stop.too_late
     dispatch = await unit.tx.dispatch(run.tenant, run.dispatch_id or "")
     if dispatch is not None:
-        command = rules.CancelCommand(by=stopper.by, reason=stopper.reason)
+        command = rules.CancelCommand(
+            by=stopper.by, reason=stopper.reason, grace_ms=stopper.grace_ms
+        )
         answer = unit.apply(dispatch, command)
         if isinstance(answer, rules.Applied) and answer.effect is rules.Effect.ask_owner:
+            await leave(unit, run, stopper.termination)
             return Stop.requested
     await finish(unit, run, stopper.termination)
     return Stop.requested

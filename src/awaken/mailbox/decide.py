@@ -19,21 +19,35 @@ from awaken.domain.event import RunQueued, TicketClosed, ToolCallResumed
 from awaken.domain.line import rank
 from awaken.domain.message import Message
 from awaken.domain.record import Record
-from awaken.domain.run import Run, RunStatus
+from awaken.domain.rule import ApprovalRule
+from awaken.domain.run import Origin, Run, RunStatus
 from awaken.domain.submission import Accepted, Submission
-from awaken.domain.ticket import Decision, Ticket, TicketRefused, TicketStatus, WaitingReason
+from awaken.domain.termination import Cancelled
+from awaken.domain.ticket import (
+    Decision,
+    OnExpiry,
+    Ticket,
+    TicketRefused,
+    TicketStatus,
+    WaitingReason,
+)
 from awaken.errors import Refusal, not_found
+from awaken.mailbox.finish import finish
+from awaken.mailbox.rules import make_rule
 from awaken.mailbox.schema import fitting_answer
 from awaken.mailbox.unit import ThreadUnit
 from awaken.ports.store import Transaction
 
 RESUME_PRIORITY = 64
+EXPIRED = "approval_expired"
+"""Why a run was stopped whose ticket expired."""
 
 
 class Verdict(Record):
     """A decision about a ticket, made ready: `dispatch_id` is the resume's, if it comes to one.
 
     `arguments_hash` is what the decider saw, if it says so; without it the ticket's own counts.
+    `remember` is the rule that is made of it.
     """
 
     ticket_id: str
@@ -41,6 +55,7 @@ class Verdict(Record):
     dispatch_id: str
     max_attempts: int
     arguments_hash: str | None = None
+    remember: ApprovalRule | None = None
 
 
 class Answerable(Protocol):
@@ -69,7 +84,8 @@ async def decide(tx: Transaction, tenant: str, verdict: Verdict) -> Decided:
 
     Raises:
         RequestError: `ticket_not_found`.
-        Refusal: `ticket_closed`, `ticket_expired`, `ticket_changed`.
+        Refusal: `not_an_approver`, `ticket_closed`, `ticket_expired`, `ticket_changed`,
+            `already_approved`, `too_many_rules`.
     """
     unit, ticket, run = await _open(tx, tenant, verdict.ticket_id)
     seen = verdict.arguments_hash or ticket.arguments_hash
@@ -82,6 +98,11 @@ async def decide(tx: Transaction, tenant: str, verdict: Verdict) -> Decided:
         return Decided(ticket=ticket, resumed=not still_open)
     if run.status is not RunStatus.waiting:
         raise _refusal(ticket, "ticket_closed")
+    if answer.status is TicketStatus.open:
+        tx.put_ticket(tenant, answer)
+        return Decided(ticket=answer, resumed=False)
+    if verdict.remember is not None:
+        await make_rule(tx, verdict.remember)
     return await _close(unit, run, answer, verdict)
 
 
@@ -91,7 +112,15 @@ async def expire_ticket(tx: Transaction, tenant: str, verdict: Verdict) -> Decid
     over = ticket.expires_at is not None and ticket.expires_at < unit.now
     if ticket.status is not TicketStatus.open or not over:
         return None
-    return await _close(unit, run, tickets.close(ticket, TicketStatus.expired, unit.now), verdict)
+    expired = tickets.close(ticket, TicketStatus.expired, unit.now)
+    if ticket.on_expiry is not OnExpiry.cancel:
+        return await _close(unit, run, expired, verdict)
+    tx.put_ticket(tenant, expired)
+    closed = TicketClosed(ticket_id=ticket.ticket_id, status=expired.status.value, by="system")
+    unit.emit(run.run_id, closed)
+    await finish(unit, run, Cancelled(by="system", reason=EXPIRED))
+    await unit.save()
+    return Decided(ticket=expired, resumed=False)
 
 
 async def _open(tx: Transaction, tenant: str, ticket_id: str) -> tuple[ThreadUnit, Ticket, Run]:
@@ -106,12 +135,21 @@ async def _open(tx: Transaction, tenant: str, ticket_id: str) -> tuple[ThreadUni
 
 
 def _refusal(ticket: Ticket, code: str) -> Refusal:
+    details = {"ticket_id": ticket.ticket_id}
+    if code == "not_an_approver":
+        return Refusal(
+            "not_an_approver",
+            "others were named to decide about this ticket",
+            status=403,
+            details=details,
+        )
     words = {
         "ticket_closed": f"the ticket is {ticket.status.value} already",
         "ticket_expired": "the time to decide is over",
         "ticket_changed": "the arguments are not those that were decided about",
+        "already_approved": "you allowed it already; others have to",
     }
-    return Refusal(code, words[code], details={"ticket_id": ticket.ticket_id})
+    return Refusal(code, words[code], details=details)
 
 
 async def _close(unit: ThreadUnit, run: Run, ticket: Ticket, verdict: Verdict) -> Decided:
@@ -125,7 +163,7 @@ async def _close(unit: ThreadUnit, run: Run, ticket: Ticket, verdict: Verdict) -
     )
     payload = decision.payload if decision else None
     unit.emit(run.run_id, closed, ToolCallResumed(target_id=ticket.tool_call_id, result=payload))
-    run = _edit_arguments(run, ticket)
+    run = await _named(unit, _edit_arguments(run, ticket), ticket)
     resumed = not await tx.open_tickets(run.tenant, run.run_id)
     if resumed:
         run = await _resume(unit, run, verdict)
@@ -144,6 +182,17 @@ def _edit_arguments(run: Run, ticket: Ticket) -> Run:
     if payload.get("arguments") is None:
         return run
     return replace(run, plan=run.plan.with_call(replace(call, edited=payload["arguments"])))
+
+
+async def _named(unit: ThreadUnit, run: Run, ticket: Ticket) -> Run:
+    """The tool message of an answer has the id that its client gave it, where that is free."""
+    name = ticket.decision.message_id if ticket.decision else None
+    call = run.plan.call(ticket.tool_call_id) if run.plan else None
+    if name is None or run.plan is None or call is None:
+        return run
+    if await unit.tx.messages_with(run.tenant, run.thread_id, [name]):
+        return run
+    return replace(run, plan=run.plan.with_call(replace(call, message_id=name)))
 
 
 async def _resume(unit: ThreadUnit, run: Run, verdict: Verdict) -> Run:
@@ -177,9 +226,10 @@ async def answer_waiting(
 ) -> Accepted | None:
     """Let a message be the answer that the thread's run waits for; None when it is not one.
 
-    It is when the run waits for the user, one question is open, and the text fits it.
+    It is when the run waits for the user, one question is open, and the text fits it; but what a
+    schedule says was written before the question was asked.
     """
-    if unit.head.waiting_run is None or not fresh:
+    if unit.head.waiting_run is None or not fresh or sub.origin is Origin.schedule:
         return None
     run = await unit.tx.run(sub.tenant, unit.head.waiting_run)
     open_tickets = await unit.tx.open_tickets(sub.tenant, unit.head.waiting_run)
@@ -194,7 +244,7 @@ async def answer_waiting(
         decision_id=sub.run_id,
         action="resume",
         payload=fitting[0],
-        by=sub.origin.value,
+        by=sub.actor or sub.origin.value,
         decided_at=unit.now,
     )
     verdict = Verdict(

@@ -3,6 +3,9 @@
 1. *claim* is what we get. 2. *prepare* and 3. *attempt* run inside the lease's cancel scope and
    come to exactly one `Outcome`, whatever happens. 4. *settle* is called once, always, outside that
    scope: cancelling an attempt never cancels its settle. A lost claim writes nothing.
+
+No code of a user holds the settle up: a runner that ignores its cancellation is left behind after a
+grace, with a writer that refuses (`fence.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from functools import partial
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
 from awaken.domain.claim import Claim
 from awaken.domain.dispatch import Refusal
@@ -27,7 +31,9 @@ from awaken.domain.outcome import (
     SupersededOutcome,
 )
 from awaken.errors import Fault, StoreFault
+from awaken.leftovers import CANCEL_GRACE_SECONDS, attend
 from awaken.mailbox.certain import insist, repeat
+from awaken.mailbox.fence import Fence
 from awaken.mailbox.lease import Ended, Held, LeaseKeeper
 from awaken.mailbox.prepare import Prepared, prepare
 from awaken.mailbox.settle import Settled, settle
@@ -36,8 +42,12 @@ from awaken.ports.clock import Clock, Ids
 from awaken.ports.events import ClaimLost, EventWriter, OpenWriter, Unwritten
 from awaken.ports.resolver import Resolver
 from awaken.ports.store import Store, operation
+from awaken.redaction import clean
 
 log = logging.getLogger(__name__)
+
+UNWIND_SECONDS = 0.5
+"""How much longer than its tools a runner may take: it ends when the last of them was left."""
 
 _ENDED: dict[Ended, Callable[[], Outcome]] = {
     Ended.lost: Lost,
@@ -59,9 +69,11 @@ class Executor:
         leases: LeaseKeeper,
         clock: Clock,
         ids: Ids,
+        cancel_grace_seconds: float = CANCEL_GRACE_SECONDS,
     ) -> None:
         self._store = store
         self._resolver = resolver
+        self._grace_seconds = cancel_grace_seconds
         self._open_writer = open_writer
         self._leases = leases
         self._clock = clock
@@ -69,14 +81,23 @@ class Executor:
 
     async def execute(self, claim: Claim, asked_at: float) -> tuple[Outcome, Settled | None]:
         """Execute `claim`, asked for at `asked_at` (monotonic seconds), to its settle."""
-        settled: Settled | None = None
         with self._leases.held(claim, asked_at) as held:
-            async with self._open_writer(claim, lambda: held.deadline) as writer:
-                outcome = await self._attempt(held, writer)
-                outcome, unwritten = await self._hand_over(writer, outcome)
-            if not isinstance(outcome, Lost):
-                with anyio.CancelScope(shield=True):
-                    settled = await self._settle(held, outcome, unwritten)
+            outcome, settled = await self._turn(held)
+            while settled is not None and settled.goes_on is not None:
+                held.go_on(settled.goes_on)
+                outcome, settled = await self._turn(held)
+        return outcome, settled
+
+    async def _turn(self, held: Held) -> tuple[Outcome, Settled | None]:
+        """From prepare to settle; there is another turn when a message came at the run's end."""
+        async with self._open_writer(held.claim, lambda: held.deadline) as writer:
+            outcome = await self._attempt(held, writer)
+            outcome, unwritten = await self._hand_over(writer, outcome)
+        if isinstance(outcome, Lost):
+            return outcome, None
+        settled: Settled | None = None
+        with anyio.CancelScope(shield=True):
+            settled = await self._settle(held, outcome, unwritten)
         return outcome, settled
 
     async def _attempt(self, held: Held, writer: EventWriter) -> Outcome:
@@ -97,20 +118,27 @@ class Executor:
             return _faulted(fault)
         except Exception as error:
             log.exception("attempt failed", extra={"run_id": held.claim.run_id})
-            message = f"{type(error).__name__}: {error}"
+            message = clean(f"{type(error).__name__}: {error}")
             return Failed(failure=Failure(code="internal", message=message))
 
     async def _run(self, held: Held, writer: EventWriter) -> Outcome:
         prepared = await self._prepare(held)
-        activation = prepared.activation
+        activation = replace(prepared.activation, cancel_grace_seconds=self._grace_seconds)
         held.run = activation.run
         if prepared.ended is not None:
             # Asked to stop between our claim and now, when no hint could reach us yet.
             held.end(prepared.ended)
             await anyio.lowlevel.checkpoint()
         runner = self._resolver.bind(activation.spec)
-        steps = StepCommits(held.claim, writer, activation.run.checkpoint_seq)
-        return await runner.run(activation, writer, steps)
+        held.steerable = runner.capabilities.steerable
+        fence = Fence(writer)
+        steps = StepCommits(held.claim, fence, activation.run.checkpoint_seq)
+        return await attend(
+            partial(runner.run, activation, fence, steps),
+            f"agent {activation.spec.agent_id}",
+            self._grace_seconds + UNWIND_SECONDS,
+            fence.close,
+        )
 
     async def _prepare(self, held: Held) -> Prepared:
         """Repeated while the lease lasts: trouble of the store is no failure of the run."""
@@ -142,7 +170,8 @@ class Executor:
     async def _settle(
         self, held: Held, outcome: Outcome, unwritten: Unwritten | None
     ) -> Settled | None:
-        op = operation(settle, held.claim, outcome, unwritten, self._ids.jitter())
+        jitter = self._ids.jitter()
+        op = operation(settle, held.claim, outcome, unwritten, jitter, steerable=held.steerable)
         try:
             settled = await insist(self._store, self._clock, op, held.deadline)
         except StoreFault as fault:
@@ -162,10 +191,9 @@ def _lost(lost: ClaimLost) -> Outcome:
 
 
 def _faulted(fault: Fault) -> Outcome:
+    message = clean(fault.message)
     failure = Failure(
-        code=fault.code,
-        message=fault.message,
-        public_message=fault.message if fault.public else None,
+        code=fault.code, message=message, public_message=message if fault.public else None
     )
     if fault.retryable:
         return Retry(failure=failure, retry_after_ms=fault.retry_after_ms)

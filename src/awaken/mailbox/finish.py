@@ -10,12 +10,14 @@ open step, unread entries, open tickets, the record, the terminal event.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from awaken.domain import run as runs
 from awaken.domain import ticket as tickets
 from awaken.domain.event import (
-    PendingChanged,
+    MessagesReplaced,
     RunFinish,
     StepEnd,
     TicketClosed,
@@ -23,12 +25,16 @@ from awaken.domain.event import (
     ToolCallDone,
 )
 from awaken.domain.fold import Partial, fold
-from awaken.domain.message import Message, Role, TextBlock
+from awaken.domain.message import Message, MessageVisibility, Role, TextBlock
 from awaken.domain.outcome import Completed, StepClose
 from awaken.domain.run import Run, RunOutcome
 from awaken.domain.termination import Cancelled, FinalTermination, Superseded
 from awaken.domain.ticket import TicketStatus
 from awaken.mailbox.unit import ThreadUnit
+from awaken.mailbox.unread import leave
+
+MAX_SUCCESSORS: Final = 100
+"""How many runs, each in the place of the one before, may come while one is stopping."""
 
 
 async def finish(
@@ -37,14 +43,21 @@ async def finish(
     termination: FinalTermination,
     *,
     internal_error: str | None = None,
+    cancel_too_late: bool = False,
+    hide: bool = False,
 ) -> Run:
     """End a run that was cut short: what its readers saw becomes an interrupted message.
 
     The caller has already ended the run's dispatch, and saves the unit afterwards.
+    `cancel_too_late`: a stop was asked for, but the run had failed. `hide`: the run is rolled back,
+    so all its messages are hidden.
     """
     run = _close_plan(unit, run, termination)
     run, text = await _keep_partial(unit, run)
-    return await _end(unit, run, termination, text, internal_error=internal_error)
+    if hide:
+        await _hide_messages(unit, run, termination)
+    cancel = "too_late" if cancel_too_late else None
+    return await _end(unit, run, termination, text, internal_error=internal_error, cancel=cancel)
 
 
 async def finish_completed(
@@ -80,7 +93,7 @@ async def _keep_partial(unit: ThreadUnit, run: Run) -> tuple[Run, str | None]:
     What was published).
     """
     partial = await open_step(unit, run)
-    for call in partial.calls:
+    for call in (call for call in partial.calls if not call.done):
         unit.emit(run.run_id, ToolCallCancel(id=call.id, name=call.name, reason="interrupted"))
     if partial.blocks and partial.message_id is not None:
         message = Message(
@@ -94,6 +107,38 @@ async def _keep_partial(unit: ThreadUnit, run: Run) -> tuple[Run, str | None]:
     if partial.message_id is not None:
         unit.emit(run.run_id, StepEnd())
     return run, partial.text or None
+
+
+async def _hide_messages(unit: ThreadUnit, run: Run, termination: FinalTermination) -> None:
+    """Leave a tombstone of each message of the run: nobody is shown it any more.
+
+    Those that the run in its place answers anew stay.
+    """
+    by = termination.by_run_id if isinstance(termination, Superseded) else run.run_id
+    kept = await _answered_anew(unit, run, by)
+    owned = await unit.tx.messages_of_run(run.tenant, run.thread_id, run.run_id)
+    found = [each for each in owned if each.message_seq not in kept and not each.replaced_by]
+    for stored in found:
+        hidden = replace(stored.message, visibility=MessageVisibility.replaced)
+        unit.tx.put_message(run.tenant, replace(stored, message=hidden, replaced_by=by))
+    ids = tuple(stored.message.message_id for stored in found)
+    if ids:
+        unit.emit(run.run_id, MessagesReplaced(message_ids=ids, by_run_id=by))
+
+
+async def _answered_anew(unit: ThreadUnit, run: Run, by_run_id: str) -> set[int]:
+    """The messages that runs which took the place of `run`, one after the other, answer anew."""
+    kept: set[int] = set()
+    for _ in range(MAX_SUCCESSORS):
+        newer = await unit.tx.run(run.tenant, by_run_id)
+        if newer is None or newer.run_id == run.run_id:
+            break
+        kept.update(newer.answers.seqs)
+        ended = newer.outcome.termination if newer.outcome else None
+        if not isinstance(ended, Superseded):
+            break
+        by_run_id = ended.by_run_id
+    return kept
 
 
 def _close_plan(unit: ThreadUnit, run: Run, termination: FinalTermination) -> Run:
@@ -142,7 +187,7 @@ async def _end(
     cancel: str | None = None,
 ) -> Run:
     unit.stop_waiting(run.run_id)
-    await _retract_unread(unit, run)
+    await leave(unit, run, termination)
     await _close_tickets(unit, run, termination)
     outcome = RunOutcome(termination=termination, text=text, internal_error=internal_error)
     run = runs.finish(run, outcome, unit.now)
@@ -158,15 +203,6 @@ async def _end(
     run = replace(run, checkpoint_seq=unit.last_seq)
     unit.tx.put_run(run)
     return run
-
-
-async def _retract_unread(unit: ThreadUnit, run: Run) -> None:
-    entries = await unit.tx.pending(run.tenant, run.thread_id, run.run_id)
-    if not entries:
-        return
-    ids = tuple(entry.message.message_id for entry in entries)
-    unit.tx.delete_pending(run.tenant, run.thread_id, ids)
-    unit.emit(run.run_id, PendingChanged(revision=unit.pending_changed(), retracted=ids))
 
 
 async def _close_tickets(unit: ThreadUnit, run: Run, termination: FinalTermination) -> None:

@@ -39,7 +39,10 @@ class Ended(StrEnum):
 
 
 class Held:
-    """A claim this process holds. `scope` is the attempt's; `ended` says why it was cancelled."""
+    """A claim this process holds. `scope` is the attempt's; `ended` says why it was cancelled.
+
+    `steerable` says whether its runner takes messages that come while it runs.
+    """
 
     def __init__(self, claim: Claim, began: float, deadline: float) -> None:
         self.claim = claim
@@ -48,6 +51,14 @@ class Held:
         self.scope = anyio.CancelScope()
         self.ended: Ended | None = None
         self.run: Run | None = None
+        self.steerable = False
+
+    def go_on(self, claim: Claim) -> None:
+        """The run goes on under the same claim; a stop that came meanwhile still stops it."""
+        self.claim = claim
+        self.scope = anyio.CancelScope()
+        if self.ended is not None:
+            self.scope.cancel()
 
     def end(self, why: Ended) -> None:
         """Cancel the attempt; the first reason stands, but nothing outweighs a lost claim."""

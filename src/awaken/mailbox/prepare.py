@@ -8,6 +8,7 @@ from awaken.domain.fold import fold
 from awaken.domain.record import Record
 from awaken.errors import Fault
 from awaken.mailbox.lease import Ended
+from awaken.mailbox.retry import with_answers
 from awaken.ports.events import ClaimLost
 from awaken.ports.runner import Activation
 from awaken.ports.store import Checkpoint, Store
@@ -43,7 +44,7 @@ async def prepare(store: Store, claim: Claim) -> Prepared:
     activation = Activation(
         run=found.run,
         spec=found.spec,
-        messages=found.messages,
+        messages=with_answers(found.run, found.messages),
         partial=fold(events),
         dispatch_id=claim.dispatch_id,
         attempt_id=claim.claim_token,

@@ -46,6 +46,8 @@ def check_decision(ticket: Ticket, action: str, payload: Any) -> None:
     wrong = check_answer(ticket.response_schema, payload)
     if wrong is not None:
         raise _invalid("payload", wrong)
+    if ticket.quorum > 1 and payload is not None:
+        raise _invalid("payload", "what several allow is what was asked for: nothing can be edited")
     edits = ticket.resume_mode is ResumeMode.replay_tool_call and payload is not None
     if edits and not _edits_arguments(payload):
         raise _invalid("payload", 'edited arguments are sent as {"arguments": {…}}')

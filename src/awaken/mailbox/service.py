@@ -10,25 +10,44 @@ import anyio
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
+from awaken.domain.agent import resolution_id as resolution_id_of
+from awaken.domain.agent import with_client_tools
 from awaken.domain.claim import Claim
+from awaken.domain.delivery import PendingQueue, Placed
 from awaken.domain.dispatch import Queued
+from awaken.domain.message import Block
 from awaken.domain.outcome import Outcome
 from awaken.domain.record import Record
+from awaken.domain.rule import ApprovalRule, Effect
 from awaken.domain.run import OnDisconnect, RunStatus
+from awaken.domain.schedule import Schedule
 from awaken.domain.submission import Accepted, Explanation, Stop, Submission
 from awaken.domain.thread import Thread
-from awaken.domain.ticket import Decision
+from awaken.domain.ticket import Decision, Ticket
 from awaken.errors import Refusal, StoreFault, not_found
+from awaken.mailbox.admission import Admission
 from awaken.mailbox.certain import ascertain
 from awaken.mailbox.config import MailboxConfig
-from awaken.mailbox.control import Stopper, ThreadStop, cancel_run, cancel_thread
+from awaken.mailbox.control import (
+    ThreadStop,
+    cancel_message,
+    cancel_run,
+    cancel_thread,
+)
 from awaken.mailbox.decide import Decided, Verdict, decide
+from awaken.mailbox.early import Stopper
 from awaken.mailbox.execute import Executor
 from awaken.mailbox.explain import explain
+from awaken.mailbox.keeper import Keeper
 from awaken.mailbox.lease import Ended, Held, LeaseKeeper
+from awaken.mailbox.pending import edit, reorder, retract
+from awaken.mailbox.repeat import Submitted
+from awaken.mailbox.rules import check_remember, delete_rule, make_rule, remembered
+from awaken.mailbox.schedules import Schedules
 from awaken.mailbox.schema import check_decision
 from awaken.mailbox.settle import Settled
-from awaken.mailbox.submit import Order, Submitted, submit
+from awaken.mailbox.shares import Shares
+from awaken.mailbox.submit import Order, submit
 from awaken.mailbox.sweep import Sweeper
 from awaken.mailbox.threads import ThreadFields, create_thread, update_thread
 from awaken.mailbox.worker import Observer, Worker
@@ -85,6 +104,8 @@ class Mailbox:
         self._clock = clock
         self._ids = ids
         self._unattended = unattended
+        self._admission = Admission(store, clock, self.config.max_queued)
+        self._shares = Shares()
         self._leases = LeaseKeeper(store, clock, self.config.renewal_ms)
         executor = Executor(
             store=store,
@@ -93,6 +114,7 @@ class Mailbox:
             leases=self._leases,
             clock=clock,
             ids=ids,
+            cancel_grace_seconds=self.config.cancel_grace_seconds,
         )
         self._worker = Worker(
             store=store,
@@ -103,7 +125,9 @@ class Mailbox:
             worker_id=worker_id,
             observer=observer,
         )
-        self._sweeper = Sweeper(store, clock, ids, self.config)
+        self.keeper = Keeper(store, resolver, self._certainly, self.config, self._with_position)
+        self._schedules = Schedules(store, resolver, clock, ids, self.config, self._shares)
+        self._sweeper = Sweeper(store, clock, ids, self.config, self._schedules)
         store.listen(self._hear)
 
     # --- accepting
@@ -112,14 +136,19 @@ class Mailbox:
         """Accept a run in one commit.
 
         Raises:
-            RequestError: `agent_not_found`.
-            Refusal: `draining`, `thread_busy`, `message_conflict`, `duplicate_dedupe_key`.
+            RequestError: `agent_not_found`, `idempotency_key_reused`.
+            Refusal: `draining`, `thread_busy`, `message_conflict`, `duplicate_dedupe_key`,
+                `too_much_queued`, `thread_queue_full`, `run_not_active`.
             StoreFault: nothing was accepted.
         """
         if self.draining:
             raise draining()
+        await self._admission.check(submission)
         agent_id = submission.agent_id or await self._previous_agent(submission)
         resolution_id, spec = self._resolver.resolve(submission.tenant, agent_id)
+        if submission.tools:
+            spec = with_client_tools(spec, submission.tools)
+            resolution_id = resolution_id_of(spec)
         order = Order(
             submission=submission,
             thread_id=submission.thread_id or self._ids.new(),
@@ -128,10 +157,16 @@ class Mailbox:
             spec=spec,
             max_attempts=self.config.max_attempts,
             grace_ms=self.config.interrupt_grace_ms,
+            thread_limit=self.config.max_queued_per_thread,
         )
-        submitted = await self._submit(order)
+        now = self._clock.now()
+        lead = self._shares.lead(submission.tenant, order.priority, now)
+        submitted = await self._submit(replace(order, tenant_lead=lead))
         if submitted.accepted.status is not RunStatus.created:
             return submitted.accepted
+        if submission.run_id == submitted.accepted.run_id and not submission.available_at:
+            self._shares.waits(submission.tenant, order.priority, now)
+            self._admission.waits()
         return await self._with_position(submitted.accepted, submission.tenant)
 
     async def _previous_agent(self, submission: Submission) -> str:
@@ -186,11 +221,21 @@ class Mailbox:
         """Stop the running, waiting and queued runs of a thread; how many there were."""
         return await self._stop_thread(tenant, thread_id, Stopper(by=by, reason=reason), False)
 
+    async def cancel_message(
+        self, tenant: str, thread_id: str, message_id: str, *, by: str, reason: str | None = None
+    ) -> Stop:
+        """Stop what a message started; one that has not come is stopped if it comes in a minute."""
+        stopper = Stopper(by=by, reason=reason)
+        op = operation(cancel_message, tenant, thread_id, message_id, stopper)
+        return await self._certainly(op)
+
     async def interrupt_thread(
         self, tenant: str, thread_id: str, *, by: str, reason: str | None = None
     ) -> tuple[Stop, int]:
         """As `cancel_thread`, and fence whatever still runs by a new epoch."""
-        return await self._stop_thread(tenant, thread_id, Stopper(by=by, reason=reason), True)
+        grace_ms = self.config.interrupt_grace_ms
+        stopper = Stopper(by=by, reason=reason, grace_ms=grace_ms)
+        return await self._stop_thread(tenant, thread_id, stopper, True)
 
     async def _stop_thread(
         self, tenant: str, thread_id: str, stopper: Stopper, new_epoch: bool
@@ -204,7 +249,49 @@ class Mailbox:
             total, more = total + done.stopped, done.more
         return (Stop.requested if total else Stop.nothing_to_stop), total
 
+    # --- what waits to be read
+
+    async def pending(self, tenant: str, thread_id: str) -> PendingQueue:
+        """What waits on the thread. Raises RequestError `thread_not_found`."""
+        head = await self._store.head(tenant, thread_id)
+        if head is None:
+            raise not_found("thread", thread_id)
+        entries = await self._store.pending_entries(tenant, thread_id)
+        return PendingQueue(
+            thread_id=thread_id, revision=head.pending_revision, entries=tuple(entries)
+        )
+
+    async def edit_pending(
+        self,
+        tenant: str,
+        thread_id: str,
+        message_id: str,
+        content: tuple[Block, ...],
+        revision: int,
+    ) -> Placed:
+        """Give a message that was not read yet other content; raises as `pending.edit`."""
+        op = operation(edit, tenant, thread_id, message_id, content, revision)
+        return await self._store.transact(op)
+
+    async def retract_pending(
+        self, tenant: str, thread_id: str, message_id: str, revision: int
+    ) -> None:
+        """Take back a message that was not read yet; raises as `pending.retract`."""
+        op = operation(retract, tenant, thread_id, message_id, revision)
+        await self._store.transact(op)
+
+    async def reorder_pending(
+        self, tenant: str, thread_id: str, message_ids: Sequence[str], revision: int
+    ) -> PendingQueue:
+        """Put what waits into another order; raises as `pending.reorder`."""
+        op = operation(reorder, tenant, thread_id, message_ids, revision)
+        return await self._store.transact(op)
+
     # --- deciding
+
+    def check_decision(self, ticket: Ticket, action: str, payload: Any) -> None:
+        """Refuse what `decide` would: RequestError `invalid_decision` (422)."""
+        check_decision(ticket, action, payload)
 
     async def decide(
         self,
@@ -216,19 +303,33 @@ class Mailbox:
         payload: Any = None,
         decision_id: str | None = None,
         arguments_hash: str | None = None,
+        message_id: str | None = None,
+        remember: Effect | None = None,
     ) -> Decided:
-        """Answer a ticket: `action` is resume or cancel.
+        """Answer a ticket: `action` is resume or cancel; `remember` makes a rule of it.
+
+        `message_id` is the client's id for its answer: the tool message gets it, if it is free.
 
         Raises:
             RequestError: `ticket_not_found`, `invalid_decision`.
-            Refusal: `ticket_closed`, `ticket_expired`, `ticket_changed`.
+            Refusal: `not_an_approver`, `ticket_closed`, `ticket_expired`, `ticket_changed`,
+                `already_approved`, `too_many_rules`.
         """
         ticket = await self._store.ticket(tenant, ticket_id)
         if ticket is None:
             raise not_found("ticket", ticket_id)
         check_decision(ticket, action, payload)
+        rule = None
+        if remember is not None:
+            check_remember(ticket, action, payload, remember)
+            run = await self._store.run(tenant, ticket.run_id)
+            rule = remembered(ticket, tenant, run.agent_id if run else "", by, remember)
         decision = Decision(
-            decision_id=decision_id or self._ids.new(), action=action, payload=payload, by=by
+            decision_id=decision_id or self._ids.new(),
+            action=action,
+            payload=payload,
+            by=by,
+            message_id=message_id,
         )
         verdict = Verdict(
             ticket_id=ticket_id,
@@ -236,8 +337,38 @@ class Mailbox:
             dispatch_id=self._ids.new(),
             max_attempts=self.config.max_attempts,
             arguments_hash=arguments_hash,
+            remember=rule,
         )
         return await self._certainly(operation(decide, tenant, verdict))
+
+    async def make_rule(self, rule: ApprovalRule) -> ApprovalRule:
+        """Keep an approval rule under a new id; Refusal `too_many_rules`."""
+        named = replace(rule, rule_id=self._ids.new())
+        return await self._certainly(operation(make_rule, named))
+
+    async def delete_rule(self, tenant: str, rule_id: str) -> None:
+        """Forget an approval rule; RequestError `approval_rule_not_found`."""
+        await self._store.transact(operation(delete_rule, tenant, rule_id))
+
+    # --- schedules
+
+    async def create_schedule(self, schedule: Schedule) -> Schedule:
+        """Keep a new schedule; raises as `Schedules.create`."""
+        return await self._schedules.create(self._certainly, schedule)
+
+    async def change_schedule(
+        self, tenant: str, schedule_id: str, changes: dict[str, Any]
+    ) -> Schedule:
+        """Change fields of a schedule; raises as `Schedules.change`."""
+        return await self._schedules.change(self._certainly, tenant, schedule_id, changes)
+
+    async def delete_schedule(self, tenant: str, schedule_id: str) -> None:
+        """Forget a schedule; its runs go on. RequestError `schedule_not_found`."""
+        await self._schedules.delete(self._store.transact, tenant, schedule_id)
+
+    async def triggered(self, tenant: str, schedule_id: str) -> Submission:
+        """What a schedule submits, for now; raises as `Schedules.trigger`."""
+        return await self._schedules.trigger(tenant, schedule_id)
 
     # --- threads, and looking
 
@@ -289,7 +420,7 @@ class Mailbox:
         with anyio.move_on_after(seconds):
             await self._worker.wait_idle()
         self._leases.end_all(Ended.shutdown)
-        with anyio.move_on_after(self.config.release_seconds):
+        with anyio.move_on_after(self.config.cancel_grace_seconds + self.config.release_seconds):
             await self._worker.wait_idle()
 
     def _hear(self, hints: Sequence[Hint]) -> None:

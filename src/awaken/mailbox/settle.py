@@ -34,7 +34,9 @@ from awaken.domain.retry import delay_ms
 from awaken.domain.run import Run, Waiting
 from awaken.domain.termination import Cancelled, Errored, Superseded, SuspendedEnd
 from awaken.domain.ticket import Ticket
+from awaken.mailbox.claim import claim_of
 from awaken.mailbox.finish import close_step, finish, finish_completed
+from awaken.mailbox.turn import go_on, turned_already
 from awaken.mailbox.unit import ThreadUnit
 from awaken.ports.events import Unwritten
 from awaken.ports.hints import WorkReady
@@ -48,11 +50,16 @@ POISON = Failure(
 
 
 class Settled(Record):
-    """What a settle came to: the effect that was carried out, or why nothing was."""
+    """What a settle came to: the effect that was carried out, or why nothing was.
+
+    With `goes_on` the claim did not end: messages came while the run came to its end, and it reads
+    them in another turn.
+    """
 
     effect: Effect | None = None
     refused: Refusal | None = None
     repeated: bool = False
+    goes_on: Claim | None = None
 
 
 def form_of(
@@ -81,11 +88,18 @@ def form_of(
 
 
 async def settle(
-    tx: Transaction, claim: Claim, outcome: Outcome, unwritten: Unwritten | None, jitter: float
+    tx: Transaction,
+    claim: Claim,
+    outcome: Outcome,
+    unwritten: Unwritten | None,
+    jitter: float,
+    *,
+    steerable: bool = False,
 ) -> Settled:
     """End `claim` as `outcome` says.
 
-    `unwritten` rides in the same commit, if the claim still holds.
+    `unwritten` rides in the same commit, if the claim still holds. A `steerable` run that comes to
+    its natural end while messages wait for it does not end, but goes on.
     """
     unit = await ThreadUnit.open(tx, claim.tenant, claim.thread_id)
     dispatch = await tx.dispatch(claim.tenant, claim.dispatch_id)
@@ -94,8 +108,15 @@ async def settle(
         return Settled(refused=Refusal.gone)
     if dispatch.settled_by == claim.claim_token:
         return Settled(repeated=True)
+    if turned_already(dispatch, claim):
+        return Settled(repeated=True, goes_on=claim_of(dispatch))
     if unwritten is not None and _fits(unit, dispatch, unwritten):
         unit.emit(run.run_id, *unwritten.events)
+    if steerable and isinstance(outcome, Completed):
+        batch_no = claim.batch_no if unwritten is None else unwritten.batch_no
+        further = await go_on(unit, run, dispatch, claim, outcome, batch_no)
+        if further is not None:
+            return Settled(goes_on=further)
     form = form_of(outcome, dispatch.attempt, unit.now, jitter)
     command = rules.SettleCommand(claim_token=claim.claim_token, form=form)
     answer = unit.apply(dispatch, command)
@@ -150,11 +171,18 @@ async def carry_out(
         case Effect.fail_run:
             failure = _failure(outcome)
             errored = Errored(code=failure.code, message=failure.for_clients)
-            await finish(unit, run, errored, internal_error=failure.message)
+            await finish(
+                unit,
+                run,
+                errored,
+                internal_error=failure.message,
+                cancel_too_late=body.cancel_request is not None,
+            )
         case Effect.cancel_run:
-            await finish(unit, run, _cancelled(body))
+            await finish(unit, run, _cancelled(body), hide=_hidden(body))
         case Effect.supersede_run:
-            await finish(unit, run, Superseded(by_run_id=body.superseded_by or ""))
+            superseded = Superseded(by_run_id=body.superseded_by or "")
+            await finish(unit, run, superseded, hide=_hidden(body))
         case _:
             raise AssertionError(f"a claim does not end with {answer.effect}")
 
@@ -200,6 +228,10 @@ def _stamped(ticket: Ticket, now: int) -> Ticket:
 def _failure(outcome: Outcome) -> Failure:
     assert isinstance(outcome, Failed | Retry), "only failures fail a run"
     return outcome.failure
+
+
+def _hidden(body: Claimed) -> bool:
+    return body.cancel_request is not None and body.cancel_request.hide
 
 
 def _cancelled(body: Claimed) -> Cancelled:

@@ -14,11 +14,16 @@ from msgspec.structs import replace
 
 from awaken.domain import ledger
 from awaken.domain.claim import Claim, holds
+from awaken.domain.delivery import Boundary
 from awaken.domain.dispatch import Claimed, Dispatch, Refusal
 from awaken.domain.event import StepEnd, ToolCallDone, ToolCallReady
 from awaken.domain.ledger import StepPlan, ToolResult
+from awaken.domain.message import Message
+from awaken.domain.record import Record
+from awaken.domain.rule import MAX_RULES, ApprovalRule
 from awaken.domain.run import Run
 from awaken.mailbox.unit import ThreadUnit
+from awaken.mailbox.unread import consume
 from awaken.ports.boundary import CloseCommit, PlanCommit
 from awaken.ports.events import ClaimLost, EventWriter, Unwritten
 from awaken.ports.store import P, Transaction, operation
@@ -40,14 +45,23 @@ class StepCommits:
         assert run.plan is not None, "a step that was planned has a plan"
         return run.plan
 
+    async def rules(self) -> Sequence[ApprovalRule]:
+        return await self._writer.commit(
+            lambda unwritten: operation(read_rules, self._claim, unwritten)
+        )
+
     async def start(self, step: int, call_ids: Sequence[str]) -> None:
         await self._commit(start_calls, step, tuple(call_ids))
 
     async def result(self, step: int, call_id: str, result: ToolResult) -> None:
         await self._commit(store_result, step, call_id, result)
 
-    async def close(self, commit: CloseCommit) -> None:
-        await self._commit(close_step, commit)
+    async def close(self, commit: CloseCommit) -> tuple[Message, ...]:
+        closed = await self._writer.commit(
+            lambda unwritten: operation(close_step, self._claim, unwritten, commit)
+        )
+        self.checkpoint_seq = closed.run.checkpoint_seq
+        return closed.inputs
 
     async def _commit(
         self,
@@ -95,6 +109,13 @@ class Fenced:
         self.unit.tx.put_run(run)
         await self.unit.save()
         return run
+
+
+async def read_rules(tx: Transaction, claim: Claim, unwritten: Unwritten) -> Sequence[ApprovalRule]:
+    """The tenant's approval rules; nobody decides by them who has lost the claim."""
+    fenced = await Fenced.open(tx, claim, unwritten)
+    await fenced.save(fenced.run)
+    return await tx.approval_rules(claim.tenant, MAX_RULES)
 
 
 async def plan_step(tx: Transaction, claim: Claim, unwritten: Unwritten, commit: PlanCommit) -> Run:
@@ -159,20 +180,31 @@ async def store_result(
     return await fenced.save(run)
 
 
+class Closed(Record):
+    """A closed step: the run as it is now, and the messages that came for it meanwhile."""
+
+    run: Run
+    inputs: tuple[Message, ...] = ()
+
+
 async def close_step(
     tx: Transaction, claim: Claim, unwritten: Unwritten, commit: CloseCommit
-) -> Run:
-    """End the step; a completed step is progress, so failures before it do not count any more."""
+) -> Closed:
+    """End the step, and read what was sent to steer the run.
+
+    A completed step is progress, so failures before it do not count any more.
+    """
     fenced = await Fenced.open(tx, claim, unwritten)
     unit, run = fenced.unit, fenced.run
     if run.plan is None or run.plan.step != commit.step:
-        return run
+        return Closed(run=run, inputs=await _read_before(unit, run, commit))
     numbers = tuple(unit.commit_message(run.run_id, message) for message in commit.messages)
     unit.emit(run.run_id, *commit.events, StepEnd())
+    run, inputs = await consume(unit, run, Boundary.next_step)
     unit.mark_boundary()
     unit.change(replace(fenced.dispatch, attempt=0, expiries=0))
     await _keep_thread_state(unit, commit)
-    return await fenced.save(
+    run = await fenced.save(
         replace(
             run,
             plan=None,
@@ -182,6 +214,16 @@ async def close_step(
             checkpoint_seq=unit.last_seq,
         )
     )
+    return Closed(run=run, inputs=inputs)
+
+
+async def _read_before(unit: ThreadUnit, run: Run, commit: CloseCommit) -> tuple[Message, ...]:
+    """What the commit of this close has read, if it happened and its caller never heard of it."""
+    ids = [message.message_id for message in commit.messages]
+    closed = await unit.tx.messages_with(run.tenant, run.thread_id, ids)
+    last = max((stored.message_seq for stored in closed), default=0)
+    behind = await unit.tx.messages_of_run(run.tenant, run.thread_id, run.run_id, last)
+    return tuple(stored.message for stored in behind)
 
 
 async def _keep_thread_state(unit: ThreadUnit, commit: CloseCommit) -> None:

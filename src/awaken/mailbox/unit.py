@@ -8,6 +8,8 @@ else writes these rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from awaken.domain import dispatch as rules
@@ -17,6 +19,7 @@ from awaken.domain.line import LineRow, line_row
 from awaken.domain.log import extend
 from awaken.domain.message import Message, StoredMessage
 from awaken.domain.thread import ThreadHead
+from awaken.errors import Refusal
 from awaken.ports.hints import StopAsked, WorkReady
 from awaken.ports.store import Transaction
 
@@ -42,8 +45,19 @@ class ThreadUnit:
 
     @classmethod
     async def open_or_make(cls, tx: Transaction, tenant: str, thread_id: str) -> ThreadUnit:
-        """Take the thread, or begin a new one."""
+        """Take the thread, or begin a new one.
+
+        Raises:
+            Refusal: `thread_being_deleted`: what was there before must be gone first.
+        """
         unit = await cls.open(tx, tenant, thread_id)
+        if unit is None and await tx.deletion(tenant, thread_id) is not None:
+            raise Refusal(
+                "thread_being_deleted",
+                f"thread {thread_id!r} is being deleted; try again in a moment",
+                details={"thread_id": thread_id},
+                retry_after_seconds=1,
+            )
         return unit or cls(tx, ThreadHead(tenant=tenant, thread_id=thread_id), new=True)
 
     @property
@@ -93,6 +107,14 @@ class ThreadUnit:
         self.head = replace(self.head, queued_count=count, front=front)
         self._keep(dispatch)
 
+    def reorder(self, queued: Sequence[Dispatch]) -> None:
+        """Let queued dispatches be served in this order, on the places in line that they have."""
+        ranks = sorted(dispatch.rank for dispatch in queued)
+        for dispatch, rank in zip(queued, ranks, strict=True):
+            self._keep(replace(dispatch, rank=rank, updated_at=self.now))
+        if queued and self.head.front in {dispatch.dispatch_id for dispatch in queued}:
+            self.head = replace(self.head, front=queued[0].dispatch_id)
+
     def apply(self, dispatch: Dispatch, command: Command) -> Applied | Refused:
         """Carry `command` to the dispatch; what it changes is saved with the unit."""
         answer = rules.apply(dispatch, self.head, command, self.now)
@@ -116,6 +138,20 @@ class ThreadUnit:
         if self.head.waiting_run == run_id:
             self.head = replace(self.head, waiting_run=None)
             self._freed = True
+
+    def lose(self, dispatch_id: str, run_id: str, *, queued: bool) -> None:
+        """The thread goes on without a live dispatch and its run, whose records cannot be read."""
+        head = self.head
+        self.head = replace(
+            head,
+            claimed_dispatch=None
+            if head.claimed_dispatch == dispatch_id
+            else head.claimed_dispatch,
+            active_run=None if head.active_run == run_id else head.active_run,
+            front=None if head.front == dispatch_id else head.front,
+            queued_count=head.queued_count - queued,
+        )
+        self._freed = True
 
     def pending_changed(self) -> int:
         """Count a change of the pending messages; returns the queue's new revision."""

@@ -7,19 +7,29 @@ and the model goes on behind that by reading its script again and leaving out wh
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from awaken.domain.fold import Partial
-from awaken.domain.message import Block, TextBlock, ThinkingBlock
+from awaken.domain.message import Block, TextBlock, ThinkingBlock, ToolCall
 from awaken.domain.outcome import Usage
 from awaken.domain.record import Record
 from awaken.errors import Fault
 from awaken.ports.clock import Clock, SystemClock
-from awaken.ports.model import Finish, ModelEvent, ModelRequest, ReasoningChunk, TextChunk
+from awaken.ports.model import (
+    CallChunk,
+    CallEnd,
+    CallStart,
+    Finish,
+    ModelEvent,
+    ModelRequest,
+    ReasoningChunk,
+    TextChunk,
+)
 
 STEPS_PER_TURN: Final = 16
 """How many steps are taken before other tasks, a stop among them, get a turn."""
@@ -31,8 +41,11 @@ class Pause(Record):
     ms: int
 
 
-Step = str | Pause | Fault | ModelEvent
-"""A text token, a wait, trouble to raise, or an event of a model; `Finish` is the last one read."""
+Step = str | Pause | ToolCall | Fault | ModelEvent
+"""A text token, a wait, a whole tool call, trouble to raise, or an event of a model.
+
+`Finish` is the last step that is read.
+"""
 
 Script = Sequence[Step] | Callable[[ModelRequest], Iterable[Step]]
 
@@ -90,8 +103,15 @@ class ScriptedModel:
         published.end()
         yield tally.complete(Finish(reason="stop"))
 
-    def _steps(self, request: ModelRequest) -> Iterable[Step]:
-        return self._script(request) if callable(self._script) else self._script
+    def _steps(self, request: ModelRequest) -> Iterator[str | Pause | Fault | ModelEvent]:
+        """The steps of the script, a call in its parts."""
+        for step in self._script(request) if callable(self._script) else self._script:
+            if isinstance(step, ToolCall):
+                yield CallStart(id=step.id, name=step.name)
+                yield CallChunk(id=step.id, text=msgspec.json.encode(step.arguments).decode())
+                yield CallEnd(id=step.id)
+            else:
+                yield step
 
 
 class _Published:

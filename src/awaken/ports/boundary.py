@@ -15,6 +15,7 @@ from awaken.domain.ledger import PlannedCall, StepPlan, ToolResult
 from awaken.domain.message import Message
 from awaken.domain.outcome import Usage
 from awaken.domain.record import Record
+from awaken.domain.rule import ApprovalRule
 
 
 class PlanCommit(Record):
@@ -56,6 +57,10 @@ class Steps(Protocol):
         """Store the plan of a step and the assistant message that made it."""
         ...
 
+    async def rules(self) -> Sequence[ApprovalRule]:
+        """The approval rules of the run's tenant, as they are now."""
+        ...
+
     async def start(self, step: int, call_ids: Sequence[str]) -> None:
         """Mark calls as begun; answered before they may run."""
         ...
@@ -64,6 +69,9 @@ class Steps(Protocol):
         """Store the result of a call and tell readers."""
         ...
 
-    async def close(self, commit: CloseCommit) -> None:
-        """End the step: commit its tool messages, and count the progress of the run."""
+    async def close(self, commit: CloseCommit) -> tuple[Message, ...]:
+        """End the step: commit its tool messages, and count the progress of the run.
+
+        Returns the messages that were sent to steer the run meanwhile; the next step follows them.
+        """
         ...

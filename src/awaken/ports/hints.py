@@ -32,7 +32,14 @@ class StopAsked(Record):
     superseded: bool = False
 
 
-Hint = LogGrew | WorkReady | StopAsked
+class ThreadDeleted(Record):
+    """A thread is gone, its log too: nothing more will be told of it."""
+
+    tenant: str
+    thread_id: str
+
+
+Hint = LogGrew | WorkReady | StopAsked | ThreadDeleted
 
 HintListener = Callable[[Sequence[Hint]], None]
 """Called on the event loop with the hints of one or more commits.

@@ -14,6 +14,7 @@ from awaken.domain.outcome import Outcome
 from awaken.domain.record import Record
 from awaken.domain.run import Run
 from awaken.domain.ticket import Ticket
+from awaken.leftovers import CANCEL_GRACE_SECONDS
 from awaken.ports.boundary import Steps
 from awaken.ports.events import EventSink
 
@@ -31,7 +32,8 @@ class Activation(Record):
 
     `messages` is the history the agent may see, its input included. `partial` is what earlier
     attempts of this activation had published of the open step: the runner goes on behind it.
-    `attempt` counts the failures before this one since the last completed step.
+    `attempt` counts the failures before this one since the last completed step. A stop waits
+    `cancel_grace_seconds` for code that does not end.
     """
 
     run: Run
@@ -43,6 +45,7 @@ class Activation(Record):
     attempt: int
     tickets: tuple[Ticket, ...] = ()
     thread_state: dict[str, Any] = {}
+    cancel_grace_seconds: float = CANCEL_GRACE_SECONDS
 
 
 class Runner(Protocol):
@@ -58,7 +61,9 @@ class Runner(Protocol):
 
         `steps` commits what must survive the attempt; a runner without checkpoints leaves it alone.
 
-        Cancellation of the surrounding scope must be let through. A raised `Fault` becomes Retry or
-        Failed by its `retryable`; any other exception is Failed(`internal`).
+        Cancellation of the surrounding scope must be let through: a runner that does not is left
+        behind after the grace, and from then on each use of `sink` and `steps` raises ClaimLost. A
+        raised `Fault` becomes Retry or Failed by its `retryable`; any other exception is
+        Failed(`internal`).
         """
         ...

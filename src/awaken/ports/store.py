@@ -23,17 +23,22 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.event import Segment
 from awaken.domain.line import LineRow
 from awaken.domain.message import StoredMessage
+from awaken.domain.note import Note, NoteKind
 from awaken.domain.record import Record
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.thread import Thread, ThreadHead
 from awaken.domain.ticket import Ticket, TicketStatus
+from awaken.ports.care import CareOfRows, CareOfStore
 from awaken.ports.hints import Hint, HintListener
+from awaken.ports.outbox import OutboxOfStore, OutboxRows
+from awaken.ports.rules import RuleRows, RulesOfStore
+from awaken.ports.schedules import ScheduleRows, SchedulesOfStore
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class Transaction(Protocol):
+class Transaction(CareOfRows, ScheduleRows, OutboxRows, RuleRows, Protocol):
     """The rows an operation may see and change. Reads see the operation's own writes.
 
     Nothing is visible to others, and no hint is delivered, before COMMIT. Where dispatches come by
@@ -81,6 +86,10 @@ class Transaction(Protocol):
         """All queued dispatches of the thread, due or not, smallest rank first."""
         ...
 
+    async def count_due(self, tenant: str, thread_id: str, limit: int) -> int:
+        """How many queued dispatches of the thread are due, counted to `limit`."""
+        ...
+
     async def first_due(self, tenant: str, thread_id: str) -> Dispatch | None:
         """The queued dispatch of the thread with the smallest rank among those that are due.
 
@@ -105,10 +114,31 @@ class Transaction(Protocol):
         """Pending entries of the thread by position; only those of `run_id` if it is given."""
         ...
 
+    async def pending_with(
+        self, tenant: str, thread_id: str, message_ids: Sequence[str]
+    ) -> list[PendingEntry]:
+        """Pending entries of the thread with these message ids, by position."""
+        ...
+
     async def messages_with(
         self, tenant: str, thread_id: str, message_ids: Sequence[str]
     ) -> list[StoredMessage]:
         """Committed messages of the thread with these ids."""
+        ...
+
+    async def messages_of_run(
+        self, tenant: str, thread_id: str, run_id: str, after: int = 0
+    ) -> list[StoredMessage]:
+        """The run's committed messages with a number above `after`, replaced ones too, in order."""
+        ...
+
+    async def messages_after(
+        self, tenant: str, thread_id: str, after: int, limit: int
+    ) -> list[StoredMessage]:
+        """At most `limit` messages of the thread with a number above `after`, in order.
+
+        Replaced ones too.
+        """
         ...
 
     async def segments_of(self, tenant: str, run_id: str, after: int) -> list[Segment]:
@@ -121,6 +151,10 @@ class Transaction(Protocol):
 
     async def ticket(self, tenant: str, ticket_id: str) -> Ticket | None:
         """The ticket."""
+        ...
+
+    async def note(self, tenant: str, kind: NoteKind, key: str) -> Note | None:
+        """The note, which may be out of date."""
         ...
 
     # writes: not awaited; a store may collect them until the operation ends
@@ -165,6 +199,10 @@ class Transaction(Protocol):
         ...
 
     def put_ticket(self, tenant: str, ticket: Ticket) -> None:
+        """Insert or replace."""
+        ...
+
+    def put_note(self, note: Note) -> None:
         """Insert or replace."""
         ...
 
@@ -214,8 +252,8 @@ class RunFilter(Record):
 class MessageFilter(Record):
     """Which messages a list shows. `after` and `before` are message numbers, exclusive.
 
-    `visibility` is `external` (what all may see), `internal` (what the model alone sees) or `all`
-    (both); replaced messages are never shown.
+    `visibility` is `external` (what all may see), `internal` (what the model alone sees), `all`
+    (both), or `everything`: only there replaced messages are shown.
     """
 
     after: int | None = None
@@ -263,7 +301,7 @@ class DispatchCounts(Record):
     oldest_due_ms: int | None = None
 
 
-class Store(Protocol):
+class Store(CareOfStore, SchedulesOfStore, OutboxOfStore, RulesOfStore, Protocol):
     """A database. Reads outside operations see committed rows only, each from one snapshot."""
 
     @property
@@ -293,7 +331,8 @@ class Store(Protocol):
         """The earliest time at which something is to be done without a hint (ms), or None.
 
         The smallest of: `available_at` of what is queued and not due, `lease_until` and
-        `interrupt_deadline` of what is claimed, `expires_at` of open tickets.
+        `interrupt_deadline` of what is claimed, `expires_at` of open tickets, `next_at` of
+        schedules.
         """
         ...
 
@@ -396,15 +435,15 @@ class Store(Protocol):
         """
         ...
 
+    async def count_due(self, limit: int) -> int:
+        """How many queued dispatches are due, of all tenants, counted to `limit`."""
+        ...
+
     async def counts(self, tenant: str | None = None) -> DispatchCounts:
         """Dispatches by state, of one tenant or of all."""
         ...
 
     # care
-
-    async def purge(self, *, finished_before: int, dead_before: int, limit: int) -> int:
-        """Delete finished dispatches older than these times, at most `limit`; returns how many."""
-        ...
 
     async def compactable(self, *, done_before: int, limit: int) -> list[Run]:
         """Done runs finished before that time whose log was not compacted yet."""
@@ -413,7 +452,8 @@ class Store(Protocol):
     async def compact(self, tenant: str, run_id: str, segments: Sequence[Segment]) -> None:
         """Replace the run's segments by `segments`, and mark the run compacted.
 
-        Their first and last numbers are the same as before.
+        Their first and last numbers are the same as before. A log that is being deleted meanwhile
+        stays deleted.
         """
         ...
 

@@ -97,6 +97,7 @@ class Tool(Protocol):
 
         Raises:
             ToolArgumentsError: the arguments do not fit; told to the model.
+            ToolUnavailable: the call was not begun; told to the model.
             Exception: anything else is a failed call, told to the model; it never ends the run.
         """
         ...
@@ -104,3 +105,7 @@ class Tool(Protocol):
 
 class ToolArgumentsError(Exception):
     """The arguments of a call do not fit its schema; the text is for the model."""
+
+
+class ToolUnavailable(Exception):
+    """A call cannot be begun now; the text is for the model."""

@@ -120,10 +120,8 @@ class Registry:
 
     def _check_model(self, spec: AgentSpec) -> None:
         if spec.model and spec.model not in self._models:
-            raise AgentError(
-                f"agent {spec.agent_id!r}: there is no model {spec.model!r}"
-                f"{_hint(spec.model, self._models)}"
-            )
+            hint = _hint(spec.model, self._models) if self._models else _PROVIDERS
+            raise AgentError(f"agent {spec.agent_id!r}: there is no model {spec.model!r}{hint}")
 
     def _unknown(self, agent_id: str) -> RequestError:
         return RequestError(
@@ -148,6 +146,9 @@ def _gone(kind: str, name: str) -> Fault:
         retryable=False,
         public=True,
     )
+
+
+_PROVIDERS: Final = "; one of a provider is written as in 'openai:gpt-5-mini' (docs/models.md)"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from awaken.domain.care import Deletion, Kept, LetterFilter
 from awaken.domain.delivery import PendingEntry
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.event import Segment
 from awaken.domain.run import Run
+from awaken.domain.schedule import Schedule
 from awaken.domain.thread import Thread, ThreadHead
 from awaken.domain.ticket import Ticket
 from awaken.ports.hints import HintListener
@@ -136,17 +138,52 @@ class StoreWrapper:
     async def position(self, dispatch: Dispatch, limit: int = 1000) -> int:
         return await self._call("position", partial(self.inner.position, dispatch, limit))
 
+    async def count_due(self, limit: int) -> int:
+        return await self._call("count_due", partial(self.inner.count_due, limit))
+
     async def counts(self, tenant: str | None = None) -> DispatchCounts:
         return await self._call("counts", partial(self.inner.counts, tenant))
 
-    async def purge(self, *, finished_before: int, dead_before: int, limit: int) -> int:
-        call = partial(
-            self.inner.purge,
-            finished_before=finished_before,
-            dead_before=dead_before,
-            limit=limit,
-        )
+    async def dead_letters(
+        self, tenant: str, where: LetterFilter, limit: int, key: str | None
+    ) -> Page:
+        call = partial(self.inner.dead_letters, tenant, where, limit, key)
+        return await self._call("dead_letters", call)
+
+    async def known_runs(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
+        return await self._call("known_runs", partial(self.inner.known_runs, tenant, run_ids))
+
+    async def expired_seq(self, tenant: str, thread_id: str) -> int:
+        return await self._call("expired_seq", partial(self.inner.expired_seq, tenant, thread_id))
+
+    async def deletions(self, limit: int) -> list[Deletion]:
+        return await self._call("deletions", partial(self.inner.deletions, limit))
+
+    async def purge(self, kind: Kept, *, before: int, limit: int) -> int:
+        call = partial(self.inner.purge, kind, before=before, limit=limit)
         return await self._call("purge", call)
+
+    async def schedule(self, tenant: str, schedule_id: str) -> Schedule | None:
+        return await self._call("schedule", partial(self.inner.schedule, tenant, schedule_id))
+
+    async def schedules(self, tenant: str, limit: int, key: str | None) -> Page:
+        return await self._call("schedules", partial(self.inner.schedules, tenant, limit, key))
+
+    async def due_schedules(self, limit: int) -> list[tuple[str, str]]:
+        return await self._call("due_schedules", partial(self.inner.due_schedules, limit))
+
+    async def due_outgoing(self, limit: int) -> list[tuple[str, str]]:
+        return await self._call("due_outgoing", partial(self.inner.due_outgoing, limit))
+
+    async def next_outgoing_at(self) -> int | None:
+        return await self._call("next_outgoing_at", self.inner.next_outgoing_at)
+
+    async def outgoing_counts(self, limit: int) -> tuple[int, int]:
+        return await self._call("outgoing_counts", partial(self.inner.outgoing_counts, limit))
+
+    async def approval_rule_page(self, tenant: str, limit: int, key: str | None) -> Page:
+        call = partial(self.inner.approval_rule_page, tenant, limit, key)
+        return await self._call("approval_rule_page", call)
 
     async def compactable(self, *, done_before: int, limit: int) -> list[Run]:
         call = partial(self.inner.compactable, done_before=done_before, limit=limit)

@@ -79,6 +79,7 @@ async def follow_run(
         if not batch and end.to_be_asked and await _settled(store, subscription, end):
             batch = await subscription.catch_up()
             if not batch:
+                subscription.check_thread()
                 return
         batch = end.upto(batch or await subscription.next())
         for index, part in enumerate(_slices(batch)):

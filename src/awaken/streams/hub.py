@@ -21,7 +21,7 @@ import anyio
 from awaken.domain.record import Record
 from awaken.errors import StoreFault
 from awaken.ports.clock import Clock
-from awaken.ports.hints import Hint, LogGrew
+from awaken.ports.hints import Hint, LogGrew, ThreadDeleted
 from awaken.ports.store import Store
 from awaken.streams.subscription import Subscription
 from awaken.streams.topic import Topic
@@ -81,6 +81,8 @@ class Hub:
                 topic = self._topics.get((hint.segment.tenant, hint.segment.thread_id))
                 if topic is not None:
                     topic.push(hint.segment)
+            elif isinstance(hint, ThreadDeleted):
+                self._end_topic((hint.tenant, hint.thread_id))
 
     def close(self) -> None:
         """Drain: every reader gets what its ring still has, then `StreamsClosed`."""
@@ -144,6 +146,10 @@ class Hub:
             topic = self._topics.get(key)
             if topic is not None:
                 topic.learn(seq)
+        for key in set(keys) - heads.keys():
+            topic = self._topics.get(key)
+            if topic is not None and topic.head:  # it had a log, so its thread was deleted
+                self._end_topic(key)
 
     # --- for subscriptions
 
@@ -157,10 +163,11 @@ class Hub:
     def detach(self, subscription: Subscription) -> None:
         """Forget a reader; the topic goes with its last one."""
         key = subscription.tenant, subscription.thread_id
-        topic = self._topics[key]
-        del topic.subscriptions[subscription]
-        if not topic.subscriptions:
-            del self._topics[key]
+        topic = self._topics.get(key)
+        if topic is not None and subscription in topic.subscriptions:
+            del topic.subscriptions[subscription]
+            if not topic.subscriptions:
+                del self._topics[key]
         self._reader_left(subscription)
 
     def reads_run(self, subscription: Subscription, run_id: str) -> None:
@@ -170,6 +177,12 @@ class Hub:
         self._reader_came(subscription)
 
     # --- how
+
+    def _end_topic(self, key: Key) -> None:
+        """The thread is gone. Who comes later begins with a topic of its own."""
+        topic = self._topics.pop(key, None)
+        if topic is not None:
+            topic.end()
 
     def _reader_came(self, subscription: Subscription) -> None:
         if subscription.run_id is not None:

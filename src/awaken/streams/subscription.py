@@ -35,6 +35,13 @@ class StreamsClosed(Refusal):
         )
 
 
+class ThreadGone(Refusal):
+    """The thread was deleted: the stream ends here, and goes on nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__("thread_not_found", "the thread was deleted", status=404)
+
+
 class Subscription:
     """One reader. A sync context manager: entered it is registered, left it leaves no trace.
 
@@ -93,8 +100,12 @@ class Subscription:
         """Whether the reader waits for something to come."""
         return self._waiter is not None
 
-    def seek(self, cursor: int, run_id: str | None = None) -> None:
-        """Go on after `cursor`; with a `run_id`, as a reader of that run."""
+    def seek(self, cursor: int, run_id: str | None = None, thread_id: str | None = None) -> None:
+        """Go on after `cursor`; with a `run_id`, as reader of that run; also on another thread."""
+        if thread_id is not None and thread_id != self.thread_id:
+            self._hub.detach(self)
+            self.thread_id = thread_id
+            self._topic = self._hub.attach(self)
         self._cursor = cursor
         self._looked = False
         if run_id is not None and run_id != self.run_id:
@@ -107,10 +118,13 @@ class Subscription:
 
         Raises:
             StreamsClosed: the hub was closed, and the ring has nothing more for this reader.
+            ThreadGone: the thread was deleted, likewise.
             StoreFault: reading failed for good. One that may pass is outwaited, with heartbeats.
         """
         while True:
             batch = self.next_nowait()
+            if not batch:
+                self.check_thread()
             if not batch and self._hub.closed:
                 raise StreamsClosed
             if not batch and self._behind():
@@ -148,6 +162,11 @@ class Subscription:
         while not batch and self._behind():
             batch = await self._read()
         return batch
+
+    def check_thread(self) -> None:
+        """Raises ThreadGone when the thread was deleted while the reader was here."""
+        if self._of.ended:
+            raise ThreadGone
 
     def wake_nowait(self) -> None:
         """There may be something to read."""

@@ -6,6 +6,7 @@ Rules of this file
 2. `head` never goes back. A reader whose cursor is below it and not covered by the ring reads the
    store.
 3. The ring is bounded by count and bytes; the newest segment always fits.
+4. The topic of a deleted thread is `ended`: its readers get what the ring has, and no more.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _encoder = msgspec.json.Encoder()
 class Topic:
     """The topic of (tenant, thread): exists while it has subscriptions."""
 
-    __slots__ = ("head", "moved", "ring", "ring_bytes", "subscriptions")
+    __slots__ = ("ended", "head", "moved", "ring", "ring_bytes", "subscriptions")
 
     def __init__(self) -> None:
         self.head = 0
+        self.ended = False
         self.moved = False
         self.ring: list[Delivered] = []
         self.ring_bytes = 0
@@ -60,6 +62,12 @@ class Topic:
             self.moved = True
             for subscription in self.subscriptions:
                 subscription.wake_nowait()
+
+    def end(self) -> None:
+        """The thread is gone: wake all readers."""
+        self.ended = True
+        for subscription in self.subscriptions:
+            subscription.wake_nowait()
 
     def clear(self) -> None:
         """Drop the ring; readers behind it read the store."""

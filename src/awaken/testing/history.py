@@ -20,6 +20,7 @@ from awaken.domain.event import (
     Entry,
     Event,
     MessageCommitted,
+    MessagesReplaced,
     RunFinish,
     RunQueued,
     RunRetry,
@@ -40,7 +41,8 @@ class ThreadHistory(Record):
     """Everything a store says about one thread.
 
     `spans` are the first and the last number of each segment: compaction leaves holes between
-    entries, never between segments.
+    entries, never between segments. `expired_seq` is the last number whose log was deleted, being
+    old: up to there runs and entries may be missing.
     """
 
     head: ThreadHead
@@ -50,6 +52,12 @@ class ThreadHistory(Record):
     dispatches: tuple[Dispatch, ...]
     messages: tuple[StoredMessage, ...]
     pending: tuple[PendingEntry, ...]
+    expired_seq: int = 0
+
+    @property
+    def logged(self) -> set[str | None]:
+        """The runs whose log is there."""
+        return {entry.run_id for entry in self.entries}
 
 
 async def read_history(store: Store, tenant: str, thread_id: str) -> ThreadHistory:
@@ -75,6 +83,7 @@ async def read_history(store: Store, tenant: str, thread_id: str) -> ThreadHisto
         dispatches=tuple(dispatches),
         messages=tuple(messages),
         pending=tuple(await store.pending_entries(tenant, thread_id)),
+        expired_seq=await store.expired_seq(tenant, thread_id),
     )
 
 
@@ -120,17 +129,37 @@ def _numbers(history: ThreadHistory) -> Iterable[str]:
     if any(later <= seq for seq, later in pairwise(seqs)):
         yield f"log numbers do not ascend: {seqs[:50]}"
     covered = {seq for first, last in history.spans for seq in range(first, last + 1)}
-    if covered != set(range(1, history.head.seq + 1)):
+    expected = set(range(1, history.head.seq + 1))
+    gaps = {seq for seq in expected - covered if seq > history.expired_seq}
+    if gaps or covered - expected:
         yield f"the segments {history.spans[:50]} do not cover 1 to {history.head.seq}"
     merged = any(entry.first is not None for entry in history.entries)
-    if not merged and len(seqs) != history.head.seq:
+    if not (merged or history.expired_seq) and len(seqs) != history.head.seq:
         yield f"the head is at {history.head.seq}, the log has {len(seqs)} entries"
-    numbers = [message.message_seq for message in history.messages]
+    hidden = _hidden(history)
+    shown = [message.message_seq for message in history.messages]
+    numbers = sorted([*shown, *hidden])
     if numbers != list(range(1, history.head.message_seq + 1)):
-        yield f"message numbers {numbers} do not fit head {history.head.message_seq}"
+        yield f"message numbers {shown} and hidden {hidden} do not fit {history.head.message_seq}"
     told = [e.event.message_seq for e in history.entries if isinstance(e.event, MessageCommitted)]
-    if told != numbers:
+    if told != numbers and not (history.expired_seq and set(told) <= set(numbers)):
         yield f"messages told {told} are not the messages stored {numbers}"
+
+
+def _hidden(history: ThreadHistory) -> set[int]:
+    """The numbers of messages that were rolled back: told, then replaced, and not shown since."""
+    events = [entry.event for entry in history.entries]
+    replaced = {
+        message_id
+        for event in events
+        if isinstance(event, MessagesReplaced)
+        for message_id in event.message_ids
+    }
+    return {
+        event.message_seq
+        for event in events
+        if isinstance(event, MessageCommitted) and event.message.message_id in replaced
+    }
 
 
 # --- the life of each run ------------------------------------------------------------------------
@@ -139,6 +168,12 @@ def _numbers(history: ThreadHistory) -> Iterable[str]:
 def _lives(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
     """I6: one final `run_finish` per run, its last entry; and the record says the same."""
     for run in history.runs:
+        if (
+            history.expired_seq
+            and run.status is RunStatus.done
+            and run.run_id not in history.logged
+        ):
+            continue
         events = [entry.event for entry in history.entries if entry.run_id == run.run_id]
         yield from _course(run, events)
         ends = [event for event in events if isinstance(event, RunFinish)]
@@ -150,6 +185,11 @@ def _lives(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
             yield f"run {run.run_id} is {run.status} but has a final run_finish"
         elif quiescent and run.status is not RunStatus.waiting:
             yield f"run {run.run_id} never ended: {run.status}"
+
+
+def _done_without_log(history: ThreadHistory, run: Run) -> bool:
+    """Whether the log of the run may have been deleted."""
+    return run.status is RunStatus.done and run.run_id not in history.logged
 
 
 def _course(run: Run, events: Sequence[Event]) -> Iterable[str]:
@@ -185,7 +225,7 @@ def _final(run: Run, events: Sequence[Event], final: Sequence[RunFinish]) -> Ite
 def _successor(history: ThreadHistory, run: Run) -> Iterable[str]:
     """Who reads that a run was superseded can follow to the run that took its place."""
     termination = run.outcome.termination if run.outcome else None
-    if not isinstance(termination, Superseded):
+    if not isinstance(termination, Superseded) or history.expired_seq:
         return
     if termination.by_run_id not in {other.run_id for other in history.runs} - {run.run_id}:
         yield f"run {run.run_id} was superseded by {termination.by_run_id!r}, which is no run here"
@@ -253,13 +293,17 @@ def _messages(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
     twice = [message_id for message_id, count in ids.items() if count > 1]
     if twice:
         yield f"messages are there more than once: {twice}"
+    hidden = _hidden(history)
     owners = {stored.message_seq: stored.run_id for stored in history.messages}
     claimed = Counter(seq for run in history.runs for seq in (*run.input.seqs, *run.output.seqs))
     for run in history.runs:
-        foreign = [s for s in (*run.input.seqs, *run.output.seqs) if owners.get(s) != run.run_id]
+        own = {*run.input.seqs, *run.output.seqs} - hidden
+        foreign = sorted(seq for seq in own if owners.get(seq) != run.run_id)
         if foreign:
             yield f"run {run.run_id} claims messages that are not its own: {foreign}"
-    unclaimed = [seq for seq in owners if claimed[seq] != 1]
+    known = {run.run_id for run in history.runs}
+    kept = [seq for seq, run_id in owners.items() if run_id in known or not history.expired_seq]
+    unclaimed = [seq for seq in kept if claimed[seq] != 1]
     if unclaimed:
         yield f"messages that are not exactly one run's input or output: {unclaimed}"
     unfinished = {run.run_id for run in history.runs if run.status is not RunStatus.done}
@@ -274,7 +318,8 @@ def _messages(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
 def _deliveries(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
     """Each dispatch was announced, none is left over, and each ended as its run did."""
     announced = {e.event.dispatch_id for e in history.entries if isinstance(e.event, RunQueued)}
-    missing = {dispatch.dispatch_id for dispatch in history.dispatches} - announced
+    told = [d for d in history.dispatches if d.run_id in history.logged or not history.expired_seq]
+    missing = {dispatch.dispatch_id for dispatch in told} - announced
     if missing:
         yield f"dispatches never announced: {sorted(missing)}"
     if quiescent:
@@ -284,6 +329,8 @@ def _deliveries(history: ThreadHistory, *, quiescent: bool) -> Iterable[str]:
     runs = {run.run_id: run for run in history.runs}
     for dispatch in history.dispatches:
         run = runs.get(dispatch.run_id)
+        if run is None and history.expired_seq:
+            continue
         if run is None:
             yield f"dispatch {dispatch.dispatch_id} is of no run"
         elif run.dispatch_id == dispatch.dispatch_id:

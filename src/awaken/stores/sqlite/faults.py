@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from awaken.errors import StoreFault
+from awaken.errors import StoreFault, UndecodableRecord
 
 # Primary result code: (code, text, whether a retry can help).
 _KNOWN: Final[dict[int, tuple[str, str, bool]]] = {
@@ -37,6 +37,8 @@ def is_full(error: BaseException) -> bool:
 
 def for_caller(error: BaseException) -> BaseException:
     """What the caller gets for an error after which nothing was committed."""
+    if isinstance(error, UndecodableRecord):
+        return UndecodableRecord(error.kind, error.identifier, error.tenant)
     if isinstance(error, StoreFault):  # one for each caller: each adds its own traceback
         return StoreFault(error.code, error.message, retryable=error.retryable)
     if not isinstance(error, sqlite3.Error):

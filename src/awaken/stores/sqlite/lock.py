@@ -47,7 +47,7 @@ class FileLock:
         except OSError as error:
             raise faults.unavailable() from error
         try:
-            if not _lock(descriptor):
+            if not take_nowait(descriptor):
                 raise _in_use(descriptor)
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -79,7 +79,8 @@ def _in_use(descriptor: int) -> StoreFault:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> bool:
+    def take_nowait(descriptor: int) -> bool:
+        """Whether the lock of an open lock file could be taken; closing the file lets it go."""
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -90,7 +91,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> bool:
+    def take_nowait(descriptor: int) -> bool:
+        """Whether the lock of an open lock file could be taken; closing the file lets it go."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

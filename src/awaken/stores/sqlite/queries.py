@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from awaken.domain.dispatch import Dispatch
@@ -11,6 +12,7 @@ from awaken.domain.event import Segment
 from awaken.domain.run import RunStatus
 from awaken.domain.thread import ThreadHead
 from awaken.domain.ticket import Ticket, TicketStatus
+from awaken.errors import UndecodableRecord
 from awaken.ports.store import (
     Checkpoint,
     DispatchCounts,
@@ -24,14 +26,20 @@ from awaken.stores.sqlite import rows
 from awaken.stores.sqlite import statements as sql
 from awaken.stores.sqlite.reader import Read, snapshot
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Parameters = tuple[object, ...] | dict[str, object]
 
 # Behind everything: larger than any time, and greater than any id.
 _LAST: Final = (2**63 - 1, "\U0010ffff")
 _EVERYTHING: Final = -1
-_VISIBLE: Final = {"external": ("all", "all"), "internal": ("internal", "internal")}
-_ALL_VISIBLE: Final = ("all", "internal")
+_VISIBLE: Final = {
+    "external": ("all", "all", "all"),
+    "internal": ("internal", "internal", "internal"),
+    "everything": ("all", "internal", "replaced"),
+}
+_ALL_VISIBLE: Final = ("all", "internal", "internal")
 
 
 # --- one row -----------------------------------------------------------------------------------
@@ -40,7 +48,7 @@ _ALL_VISIBLE: Final = ("all", "internal")
 def one(statement: str, kind: codec.Codec[T], tenant: str, identifier: str) -> Read[T | None]:
     def read(cursor: sqlite3.Cursor) -> T | None:
         row = cursor.execute(statement, (tenant, identifier)).fetchone()
-        return kind.decode(row[0], identifier) if row else None
+        return kind.decode(row[0], identifier, tenant) if row else None
 
     return read
 
@@ -57,7 +65,7 @@ def head(tenant: str, thread_id: str) -> Read[ThreadHead | None]:
 
 
 def several(statement: str, kind: codec.Codec[T], *parameters: object) -> Read[list[T]]:
-    """The records of a statement that selects (id, data)."""
+    """The records of a statement that selects (id, data), or (tenant, id, data)."""
 
     def read(cursor: sqlite3.Cursor) -> list[T]:
         return _select(cursor, statement, kind, parameters)
@@ -69,7 +77,16 @@ def _select(
     cursor: sqlite3.Cursor, statement: str, kind: codec.Codec[T], parameters: Parameters
 ) -> list[T]:
     found = cursor.execute(statement, parameters).fetchall()
-    return [kind.decode(row[-1], row[0]) for row in found]
+    return [kind.decode(row[-1], row[-2], row[0] if len(row) > 2 else None) for row in found]
+
+
+def readable(statement: str, kind: codec.Codec[T], *parameters: object) -> Read[list[T]]:
+    """As `several`, without the records that cannot be read."""
+
+    def read(cursor: sqlite3.Cursor) -> list[T]:
+        return list(_readable(kind, cursor.execute(statement, parameters).fetchall()))
+
+    return read
 
 
 def segments(
@@ -146,7 +163,11 @@ def expired(now: int, limit: int) -> Read[list[Dispatch]]:
 def expired_tickets(now: int, limit: int) -> Read[list[tuple[str, Ticket]]]:
     def read(cursor: sqlite3.Cursor) -> list[tuple[str, Ticket]]:
         found = cursor.execute(sql.EXPIRED_TICKETS, (now, limit)).fetchall()
-        return [(tenant, codec.TICKET.decode(data, id_)) for tenant, id_, data in found]
+        return [
+            (tenant, ticket)
+            for tenant, *row in found
+            for ticket in _readable(codec.TICKET, [tuple(row)])
+        ]
 
     return read
 
@@ -157,6 +178,13 @@ def position(dispatch: Dispatch, limit: int) -> Read[int]:
             sql.AHEAD, (dispatch.rank, dispatch.dispatch_id, limit - 1)
         ).fetchone()
         return int(ahead) + 1
+
+    return read
+
+
+def count_due(limit: int) -> Read[int]:
+    def read(cursor: sqlite3.Cursor) -> int:
+        return int(cursor.execute(sql.COUNT_DUE, (limit,)).fetchone()[0])
 
     return read
 
@@ -174,7 +202,7 @@ def counts(tenant: str | None, now: int) -> Read[DispatchCounts]:
                 times = [cursor.execute(sql.OLDEST_OF, (tenant,)).fetchone()[0]]
         oldest = min((time for time in times if time is not None and time <= now), default=None)
         return DispatchCounts(
-            **dict(states),
+            **{state: n for state, n in states if state != "discarded"},
             in_line=in_line,
             oldest_due_ms=None if oldest is None else now - oldest,
         )
@@ -185,14 +213,14 @@ def counts(tenant: str | None, now: int) -> Read[DispatchCounts]:
 # --- pages -------------------------------------------------------------------------------------
 
 
-def _page(
+def page(
     statement: str, kind: codec.Codec[Any], parameters: dict[str, object], limit: int, scope: str
 ) -> Read[Page]:
     """A page of a statement that selects the position in the list and, last, the record."""
 
     def read(cursor: sqlite3.Cursor) -> Page:
         found = cursor.execute(statement, {**parameters, "limit": limit + 1}).fetchall()
-        items = tuple(kind.decode(row[-1], row[0]) for row in found[:limit])
+        items = tuple(_readable(kind, found[:limit]))
         more = len(found) > limit
         next_key = pages.encode(scope, found[limit - 1][:-1]) if more else None
         return Page(items=items, next_key=next_key)
@@ -200,14 +228,23 @@ def _page(
     return read
 
 
-def _start(scope: str, key: str | None) -> tuple[str, int]:
+def _readable(kind: codec.Codec[T], found: Sequence[rows.Row]) -> Iterator[T]:
+    """The records of a page. One that cannot be read is left out: it must not hide the others."""
+    for row in found:
+        try:
+            yield kind.decode(row[-1], row[0])
+        except UndecodableRecord as error:
+            log.error("left out of a list: %s", error.message)
+
+
+def start(scope: str, key: str | None) -> tuple[str, int]:
     """(id, time) of the last item that was shown."""
     return pages.decode(scope, key, tuple[str, int]) if key else (_LAST[1], _LAST[0])
 
 
 def runs(tenant: str, where: RunFilter, limit: int, key: str | None) -> Read[Page]:
     scope = pages.scope("runs", tenant, where)
-    run_id, created_at = _start(scope, key)
+    run_id, created_at = start(scope, key)
     kind = {None: "any", RunStatus.done: "done"}.get(where.status, "unfinished")
     statement = sql.RUNS[where.thread_id is not None, where.agent_id is not None, kind]
     parameters: dict[str, object] = {
@@ -218,12 +255,12 @@ def runs(tenant: str, where: RunFilter, limit: int, key: str | None) -> Read[Pag
         "agent_id": where.agent_id,
         "status": where.status and where.status.value,
     }
-    return _page(statement, codec.RUN, parameters, limit, scope)
+    return page(statement, codec.RUN, parameters, limit, scope)
 
 
 def tickets(tenant: str, where: TicketFilter, limit: int, key: str | None) -> Read[Page]:
     scope = pages.scope("tickets", tenant, where)
-    ticket_id, opened_at = _start(scope, key)
+    ticket_id, opened_at = start(scope, key)
     kind = {None: "any", TicketStatus.open: "open"}.get(where.status, "closed")
     statement = sql.TICKETS[where.thread_id is not None, where.run_id is not None, kind]
     parameters: dict[str, object] = {
@@ -234,14 +271,14 @@ def tickets(tenant: str, where: TicketFilter, limit: int, key: str | None) -> Re
         "run_id": where.run_id,
         "status": where.status and where.status.value,
     }
-    return _page(statement, codec.TICKET, parameters, limit, scope)
+    return page(statement, codec.TICKET, parameters, limit, scope)
 
 
 def threads(
     tenant: str, limit: int, key: str | None, resource_id: str | None, parent_id: str | None
 ) -> Read[Page]:
     scope = pages.scope("threads", tenant, resource_id, parent_id)
-    thread_id, updated_at = _start(scope, key)
+    thread_id, updated_at = start(scope, key)
     statement = sql.THREADS[resource_id is not None, parent_id is not None]
     parameters: dict[str, object] = {
         "tenant": tenant,
@@ -250,7 +287,7 @@ def threads(
         "resource_id": resource_id,
         "parent_thread_id": parent_id,
     }
-    return _page(statement, codec.THREAD, parameters, limit, scope)
+    return page(statement, codec.THREAD, parameters, limit, scope)
 
 
 def messages(
@@ -262,7 +299,7 @@ def messages(
     if key:
         (shown,) = pages.decode(scope, key, tuple[int])
         after, before = (after, shown) if where.descending else (shown, before)
-    one_visibility, other = _VISIBLE.get(where.visibility, _ALL_VISIBLE)
+    one_visibility, other, third = _VISIBLE.get(where.visibility, _ALL_VISIBLE)
     parameters: dict[str, object] = {
         "tenant": tenant,
         "thread_id": thread_id,
@@ -271,18 +308,19 @@ def messages(
         "before": before,
         "one": one_visibility,
         "other": other,
+        "third": third,
     }
     statement = sql.MESSAGES[where.run_id is not None, where.descending]
-    return _page(statement, codec.MESSAGE, parameters, limit, scope)
+    return page(statement, codec.MESSAGE, parameters, limit, scope)
 
 
 def dispatches(tenant: str, thread_id: str, limit: int, key: str | None) -> Read[Page]:
     scope = pages.scope("dispatches", tenant, thread_id)
-    dispatch_id, created_at = _start(scope, key)
+    dispatch_id, created_at = start(scope, key)
     parameters: dict[str, object] = {
         "tenant": tenant,
         "thread_id": thread_id,
         "dispatch_id": dispatch_id,
         "created_at": created_at,
     }
-    return _page(sql.DISPATCHES, codec.DISPATCH, parameters, limit, scope)
+    return page(sql.DISPATCHES, codec.DISPATCH, parameters, limit, scope)

@@ -18,7 +18,7 @@ Row = tuple[Any, ...]
 
 
 def head(key: tuple[str, str], row: Row) -> ThreadHead:
-    seq, message_seq, epoch, active, waiting, claimed, front, queued_count, revision = row
+    seq, message_seq, epoch, active, waiting, claimed, front, count, revision, served = row
     return ThreadHead(
         tenant=key[0],
         thread_id=key[1],
@@ -29,8 +29,9 @@ def head(key: tuple[str, str], row: Row) -> ThreadHead:
         waiting_run=waiting,
         claimed_dispatch=claimed,
         front=front,
-        queued_count=queued_count,
+        queued_count=count,
         pending_revision=revision,
+        served_at=served,
     )
 
 
@@ -72,6 +73,7 @@ def of_head(head: ThreadHead) -> Row:
         head.front,
         head.queued_count,
         head.pending_revision,
+        head.served_at,
     )
 
 
@@ -95,6 +97,7 @@ def of_run(run: Run) -> Row:
         run.status.value,
         run.created_at,
         run.finished_at,
+        run.resolution_id,
         codec.encode(run),
     )
 
@@ -193,5 +196,6 @@ def of_ticket(tenant: str, ticket: Ticket) -> Row:
         ticket.status.value,
         ticket.opened_at,
         ticket.expires_at,
+        ticket.closed_at,
         codec.encode(ticket),
     )

@@ -16,7 +16,7 @@ from typing import Final
 # A thread's head.
 HEAD: Final = """
 select seq, message_seq, epoch, active_run, waiting_run, claimed_dispatch, front, queued_count,
-    pending_revision
+    pending_revision, served_at
 from thread_heads where tenant = ? and thread_id = ?"""
 
 # A thread's metadata.
@@ -42,19 +42,19 @@ RESOLUTION: Final = "select data from resolutions where tenant = ? and resolutio
 
 # The live dispatch of a thread that has a dedupe key.
 LIVE_WITH_KEY: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where tenant = ? and thread_id = ? and dedupe_key = ?
 and dedupe_key is not null and state in ('queued', 'claimed') limit 1"""
 
 # Queued foreground dispatches of a thread by rank.
 QUEUED_FOREGROUND: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where tenant = ? and thread_id = ? and state = 'queued' and foreground = 1
 order by rank, dispatch_id limit ?"""
 
 # Queued dispatches of a thread that are due (1) or not (0), by rank.
 QUEUED: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where tenant = ? and thread_id = ? and due = ? and state = 'queued'
 order by rank, dispatch_id limit ?"""
 
@@ -70,36 +70,37 @@ order by rank, dispatch_id limit 1"""
 
 # Queued dispatches whose time came after they were written.
 UNDUE: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where state = 'queued' and due = 0 and available_at <= ? order by available_at limit ?"""
 
-# The four times at which something is to be done without a hint.
+# The five times at which something is to be done without a hint.
 NEXT_TIMES: Final = """
 select
     (select min(available_at) from dispatches where state = 'queued' and due = 0),
     (select min(lease_until) from dispatches where state = 'claimed'),
     (select min(interrupt_deadline) from dispatches where interrupt_deadline is not null),
-    (select min(expires_at) from tickets where status = 'open' and expires_at is not null)"""
+    (select min(expires_at) from tickets where status = 'open' and expires_at is not null),
+    (select min(next_at) from schedules where next_at is not null)"""
 
 # Claims whose lease ended before a time, earliest first.
 LEASE_EXPIRED: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where state = 'claimed' and lease_until < ? order by lease_until limit ?"""
 
 # Claims whose grace after an interrupt ended before a time, earliest first.
 DEADLINE_PASSED: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where interrupt_deadline is not null and interrupt_deadline < ?
 order by interrupt_deadline limit ?"""
 
 # Claims of one worker: a walk over all claims, of which there are as many as slots.
 CLAIMS_OF: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where state = 'claimed' and lease_until >= 0 and worker_id = ? order by lease_until"""
 
 # Claims of all other workers.
 CLAIMS_OF_OTHERS: Final = """
-select dispatch_id, data from dispatches
+select tenant, dispatch_id, data from dispatches
 where state = 'claimed' and lease_until >= 0 and worker_id <> ? order by lease_until"""
 
 # How many due dispatches have a smaller rank, counted to a limit. Left alone, SQLite prefers an
@@ -122,12 +123,29 @@ PENDING_OF_RUN: Final = """
 select message_id, data from pending where tenant = ? and thread_id = ? and run_id = ?
 order by position, message_id"""
 
+# Pending entries of a thread with these message ids (a JSON array).
+PENDING_WITH: Final = """
+select p.message_id, p.data from json_each(?3) as wanted
+cross join pending as p
+where p.tenant = ?1 and p.thread_id = ?2 and p.message_id = wanted.value
+order by p.position, p.message_id"""
+
 # Committed messages of a thread with these ids (a JSON array).
 MESSAGES_WITH: Final = """
 select m.message_id, m.data from json_each(?3) as wanted
 cross join messages as m
 where m.tenant = ?1 and m.thread_id = ?2 and m.message_id = wanted.value
 order by m.message_seq"""
+
+# Messages of a run behind a number.
+MESSAGES_OF_RUN: Final = """
+select message_id, data from messages
+where tenant = ? and thread_id = ? and run_id = ? and message_seq > ? order by message_seq"""
+
+# Messages of a thread behind a number.
+MESSAGES_AFTER: Final = """
+select message_id, data from messages
+where tenant = ? and thread_id = ? and message_seq > ? order by message_seq limit ?"""
 
 # Messages of a thread that an agent may see.
 CONVERSATION: Final = """
@@ -166,16 +184,19 @@ EXPIRED_TICKETS: Final = """
 select tenant, ticket_id, data from tickets
 where status = 'open' and expires_at is not null and expires_at < ? order by expires_at limit ?"""
 
+# A note.
+NOTE: Final = "select data from notes where tenant = ? and kind = ? and key = ?"
+
 # --- writes ------------------------------------------------------------------------------------
 
 PUT_HEAD: Final = """
-insert into thread_heads values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into thread_heads values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (tenant, thread_id) do update set
     seq = excluded.seq, message_seq = excluded.message_seq, epoch = excluded.epoch,
     active_run = excluded.active_run, waiting_run = excluded.waiting_run,
     claimed_dispatch = excluded.claimed_dispatch,
     front = excluded.front, queued_count = excluded.queued_count,
-    pending_revision = excluded.pending_revision"""
+    pending_revision = excluded.pending_revision, served_at = excluded.served_at"""
 
 PUT_THREAD: Final = """
 insert into threads (tenant, thread_id, updated_at, resource_id, parent_thread_id, data)
@@ -186,8 +207,9 @@ on conflict (tenant, thread_id) do update set
 
 # What a run is born with never changes, and is not written again: its indexes stay untouched.
 PUT_RUN: Final = """
-insert into runs (tenant, run_id, thread_id, agent_id, status, created_at, finished_at, data)
-values (?, ?, ?, ?, ?, ?, ?, ?)
+insert into runs (
+    tenant, run_id, thread_id, agent_id, status, created_at, finished_at, resolution_id, data)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (tenant, run_id) do update set
     status = excluded.status, finished_at = excluded.finished_at, data = excluded.data"""
 
@@ -233,12 +255,18 @@ APPEND: Final = """
 insert into events (tenant, thread_id, last_seq, first_seq, run_id, at, boundary, data)
 values (?, ?, ?, ?, ?, ?, ?, ?)"""
 
+PUT_NOTE: Final = """
+insert into notes values (?, ?, ?, ?, ?)
+on conflict (tenant, kind, key) do update set
+    expires_at = excluded.expires_at, data = excluded.data"""
+
 PUT_TICKET: Final = """
 insert into tickets (
-    tenant, ticket_id, thread_id, run_id, status, opened_at, expires_at, data)
-values (?, ?, ?, ?, ?, ?, ?, ?)
+    tenant, ticket_id, thread_id, run_id, status, opened_at, expires_at, closed_at, data)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (tenant, ticket_id) do update set
-    status = excluded.status, expires_at = excluded.expires_at, data = excluded.data"""
+    status = excluded.status, expires_at = excluded.expires_at, closed_at = excluded.closed_at,
+    data = excluded.data"""
 
 PUT_RESOLUTION: Final = """
 insert into resolutions (tenant, resolution_id, data) values (?, ?, ?)
@@ -301,7 +329,7 @@ MESSAGES: Final = {
 select message_seq, data from messages
 where tenant = :tenant and thread_id = :thread_id\
 {" and run_id = :run_id" if by_run else ""}
-and message_seq > :after and message_seq < :before and visibility in (:one, :other)
+and message_seq > :after and message_seq < :before and visibility in (:one, :other, :third)
 order by message_seq {"desc" if descending else "asc"} limit :limit"""
     for by_run, descending in product((False, True), repeat=2)
 }
@@ -325,20 +353,15 @@ select min(available_at) from dispatches where state = 'queued' and due = ?"""
 OLDEST_OF: Final = """
 select min(available_at) from dispatches where tenant = ? and state = 'queued'"""
 
+# How many due dispatches are queued, up to a number: in all, and of a thread.
+COUNT_DUE: Final = """
+select count(*) from (select 1 from dispatches where state = 'queued' and due = 1 limit ?)"""
+COUNT_DUE_OF: Final = """
+select count(*) from (
+    select 1 from dispatches where tenant = ? and thread_id = ? and state = 'queued' and due = 1
+    limit ?)"""
+
 # --- care --------------------------------------------------------------------------------------
-
-# Delete finished dispatches, oldest first.
-PURGE_FINISHED: Final = """
-delete from dispatches where rowid in (
-    select rowid from dispatches
-    where state in ('acked', 'cancelled', 'superseded') and finished_at < ?
-    order by finished_at limit ?)"""
-
-# Delete dead letters, oldest first.
-PURGE_DEAD: Final = """
-delete from dispatches where rowid in (
-    select rowid from dispatches where state = 'dead_letter' and finished_at < ?
-    order by finished_at limit ?)"""
 
 # Done runs whose log was not compacted yet, oldest first.
 COMPACTABLE: Final = """

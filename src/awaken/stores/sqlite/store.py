@@ -28,24 +28,28 @@ from awaken.ports.store import (
     RunFilter,
     TicketFilter,
 )
+from awaken.ports.symptoms import Symptoms
 from awaken.stores import codec
 from awaken.stores.sqlite import faults, queries, wal
 from awaken.stores.sqlite import statements as sql
+from awaken.stores.sqlite.care import CareOfStore
 from awaken.stores.sqlite.lock import FileLock, Holder
 from awaken.stores.sqlite.migrate import migrate
+from awaken.stores.sqlite.outbox import OutboxOfStore
 from awaken.stores.sqlite.reader import Read, Readers
+from awaken.stores.sqlite.rules import RulesOfStore
+from awaken.stores.sqlite.schedules import SchedulesOfStore
+from awaken.stores.sqlite.symptoms import symptoms
 from awaken.stores.sqlite.transaction import SqliteTransaction
 from awaken.stores.sqlite.writer import Writer
 
 T = TypeVar("T")
 
-PURGE_SLICE: Final = 500
-"""Rows that one operation deletes at most, so that others do not wait long behind a purge."""
 COMPACTION_SLICE: Final = 2_000
 """Log numbers that one operation of a compaction covers at least."""
 
 
-class SqliteStore:
+class SqliteStore(CareOfStore, SchedulesOfStore, OutboxOfStore, RulesOfStore):
     """A `ports.store.Store` in one file, or in memory. Made by `open`, let go by `aclose`.
 
     It belongs to the event loop it was opened on: hints are delivered there. Its methods may be
@@ -235,45 +239,41 @@ class SqliteStore:
     async def position(self, dispatch: Dispatch, limit: int = 1000) -> int:
         return await self._read(queries.position(dispatch, limit))
 
+    async def count_due(self, limit: int) -> int:
+        return await self._read(queries.count_due(limit))
+
     async def counts(self, tenant: str | None = None) -> DispatchCounts:
         return await self._read(queries.counts(tenant, self._clock.now()))
 
     # --- care ------------------------------------------------------------------------------------
 
-    async def purge(self, *, finished_before: int, dead_before: int, limit: int) -> int:
-        finished = await self._purge(sql.PURGE_FINISHED, finished_before, limit)
-        return finished + await self._purge(sql.PURGE_DEAD, dead_before, limit - finished)
-
-    async def _purge(self, statement: str, before: int, limit: int) -> int:
-        deleted = 0
-        while deleted < limit:
-            size = min(PURGE_SLICE, limit - deleted)
-            slice_ = partial(_purge_slice, statement=statement, before=before, limit=size)
-            gone = await self._writer.submit(slice_)
-            deleted += gone
-            if gone < size:
-                break
-        return deleted
-
     async def compactable(self, *, done_before: int, limit: int) -> list[Run]:
-        return await self._read(queries.several(sql.COMPACTABLE, codec.RUN, done_before, limit))
+        return await self._read(queries.readable(sql.COMPACTABLE, codec.RUN, done_before, limit))
 
     async def compact(self, tenant: str, run_id: str, segments: Sequence[Segment]) -> None:
         span = (segments[0].first_seq, segments[-1].last_seq) if segments else (None, None)
 
-        async def begin(tx: SqliteTransaction) -> None:
+        async def begin(tx: SqliteTransaction) -> bool:
+            if not tx.log_is_as_written(tenant, run_id):
+                return False
             assert tx.span(tenant, run_id) == span, "numbers never change"
+            return True
 
         async def end(tx: SqliteTransaction) -> None:
-            tx.mark_compacted(tenant, run_id)
+            if tx.log_is_as_written(tenant, run_id):
+                tx.mark_compacted(tenant, run_id)
 
-        await self._writer.submit(begin)
+        if not await self._writer.submit(begin):
+            return
         # Each slice leaves the log whole, so a crash between two of them only means to do it again.
         for slice_ in _slices(segments):
             await self._writer.submit(
                 partial(_compact_slice, tenant=tenant, run_id=run_id, segments=slice_)
             )
         await self._writer.submit(end)
+
+    async def symptoms(self, *, late_before: int, limit: int) -> Symptoms:
+        return await self._read(symptoms(late_before, limit))
 
     async def check(self) -> None:
         async def check(tx: SqliteTransaction) -> None:
@@ -282,14 +282,11 @@ class SqliteStore:
         await self._writer.submit(check)
 
 
-async def _purge_slice(tx: SqliteTransaction, *, statement: str, before: int, limit: int) -> int:
-    return tx.purge(statement, before, limit)
-
-
 async def _compact_slice(
     tx: SqliteTransaction, *, tenant: str, run_id: str, segments: Sequence[Segment]
 ) -> None:
-    tx.replace_segments(tenant, run_id, segments[0].first_seq - 1, segments)
+    if tx.log_is_as_written(tenant, run_id):  # else it was deleted meanwhile, and stays so
+        tx.replace_segments(tenant, run_id, segments[0].first_seq - 1, segments)
 
 
 def _slices(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

@@ -21,6 +21,7 @@ from awaken.domain.dispatch import Dispatch
 from awaken.domain.event import Segment
 from awaken.domain.line import LineRow
 from awaken.domain.message import StoredMessage
+from awaken.domain.note import Note, NoteKind
 from awaken.domain.run import Run
 from awaken.domain.thread import Thread, ThreadHead
 from awaken.domain.ticket import Ticket
@@ -28,6 +29,10 @@ from awaken.ports.hints import Hint, LogGrew
 from awaken.stores import codec
 from awaken.stores.sqlite import rows
 from awaken.stores.sqlite import statements as sql
+from awaken.stores.sqlite.care import CareOfRows
+from awaken.stores.sqlite.outbox import OutboxRows
+from awaken.stores.sqlite.rules import RuleRows
+from awaken.stores.sqlite.schedules import ScheduleRows
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -37,7 +42,7 @@ _BY_RANK: Final = attrgetter("rank", "dispatch_id")
 _EVERYTHING: Final = -1
 
 
-class SqliteTransaction:
+class SqliteTransaction(CareOfRows, ScheduleRows, OutboxRows, RuleRows):
     """`ports.store.Transaction` over the writer's connection, between its BEGIN and COMMIT.
 
     `hints` and `bound_bytes` (how much data was written) are for the writer.
@@ -104,7 +109,7 @@ class SqliteTransaction:
     def _cached(self, cache: Cache[T], statement: str, kind: codec.Codec[T], key: Key) -> T | None:
         if key not in cache:
             row = self._cursor.execute(statement, key).fetchone()
-            cache[key] = kind.decode(row[0], key[1]) if row else None
+            cache[key] = kind.decode(row[0], key[1], key[0]) if row else None
         return cache[key]
 
     # --- rows by query -----------------------------------------------------------------------
@@ -132,6 +137,11 @@ class SqliteTransaction:
         found = self._queued(tenant, thread_id, 1, 1)
         return found[0] if found else None
 
+    async def count_due(self, tenant: str, thread_id: str, limit: int) -> int:
+        self._write_dispatches()
+        counted = self._cursor.execute(sql.COUNT_DUE_OF, (tenant, thread_id, limit)).fetchone()
+        return int(counted[0])
+
     def _queued(self, tenant: str, thread_id: str, due: int, limit: int) -> list[Dispatch]:
         return self._select_dispatches(sql.QUEUED, (tenant, thread_id, due, limit))
 
@@ -151,11 +161,28 @@ class SqliteTransaction:
             return self._select(sql.PENDING, (tenant, thread_id), codec.PENDING)
         return self._select(sql.PENDING_OF_RUN, (tenant, thread_id, run_id), codec.PENDING)
 
+    async def pending_with(
+        self, tenant: str, thread_id: str, message_ids: Sequence[str]
+    ) -> list[PendingEntry]:
+        wanted = codec.encode(sorted(set(message_ids))).decode()
+        return self._select(sql.PENDING_WITH, (tenant, thread_id, wanted), codec.PENDING)
+
     async def messages_with(
         self, tenant: str, thread_id: str, message_ids: Sequence[str]
     ) -> list[StoredMessage]:
         wanted = codec.encode(sorted(set(message_ids))).decode()
         return self._select(sql.MESSAGES_WITH, (tenant, thread_id, wanted), codec.MESSAGE)
+
+    async def messages_of_run(
+        self, tenant: str, thread_id: str, run_id: str, after: int = 0
+    ) -> list[StoredMessage]:
+        parameters = (tenant, thread_id, run_id, after)
+        return self._select(sql.MESSAGES_OF_RUN, parameters, codec.MESSAGE)
+
+    async def messages_after(
+        self, tenant: str, thread_id: str, after: int, limit: int
+    ) -> list[StoredMessage]:
+        return self._select(sql.MESSAGES_AFTER, (tenant, thread_id, after, limit), codec.MESSAGE)
 
     async def segments_of(self, tenant: str, run_id: str, after: int) -> list[Segment]:
         self._cursor.execute(sql.SEGMENTS_OF_RUN, (tenant, run_id, after, _EVERYTHING))
@@ -175,12 +202,16 @@ class SqliteTransaction:
         row = self._cursor.execute(sql.TICKET, (tenant, ticket_id)).fetchone()
         return codec.TICKET.decode(row[0], ticket_id) if row else None
 
+    async def note(self, tenant: str, kind: NoteKind, key: str) -> Note | None:
+        row = self._cursor.execute(sql.NOTE, (tenant, kind.value, key)).fetchone()
+        return codec.NOTE.decode(row[0], key, tenant) if row else None
+
     def _select(
         self, statement: str, parameters: tuple[object, ...], kind: codec.Codec[T]
     ) -> list[T]:
-        """The records of a statement that selects (id, data)."""
-        self._cursor.execute(statement, parameters)
-        return [kind.decode(data, identifier) for identifier, data in self._cursor.fetchall()]
+        """The records of a statement that selects (id, data), or (tenant, id, data)."""
+        found = self._cursor.execute(statement, parameters).fetchall()
+        return [kind.decode(row[-1], row[-2], row[0] if len(row) > 2 else None) for row in found]
 
     # --- writes ------------------------------------------------------------------------------
 
@@ -220,6 +251,10 @@ class SqliteTransaction:
     def put_ticket(self, tenant: str, ticket: Ticket) -> None:
         self._write(sql.PUT_TICKET, rows.of_ticket(tenant, ticket))
 
+    def put_note(self, note: Note) -> None:
+        key = (note.tenant, note.kind.value, note.key)
+        self._write(sql.PUT_NOTE, (*key, note.expires_at, codec.encode(note)))
+
     def put_resolution(self, tenant: str, resolution_id: str, spec: AgentSpec) -> None:
         self._write(sql.PUT_RESOLUTION, (tenant, resolution_id, codec.encode(spec)))
 
@@ -232,11 +267,8 @@ class SqliteTransaction:
         """Write what is left, and keep it."""
         for head in self._new_heads.values():
             self._write(sql.PUT_HEAD, rows.of_head(head))
-        for thread in self._new_threads.values():
-            self._write(sql.PUT_THREAD, rows.of_thread(thread))
-        self._write_dispatches()
+        self._flush()
         self._write_line()
-        self._write_runs()
         if self._in_savepoint:
             self._cursor.execute("release operation")
 
@@ -245,6 +277,14 @@ class SqliteTransaction:
         if self._in_savepoint:
             self._cursor.execute("rollback to operation")
             self._cursor.execute("release operation")
+
+    def _flush(self) -> None:
+        """Write all that a query could miss."""
+        for thread in self._new_threads.values():
+            self._write(sql.PUT_THREAD, rows.of_thread(thread))
+        self._new_threads.clear()
+        self._write_dispatches()
+        self._write_runs()
 
     def _write_runs(self) -> None:
         for run in self._new_runs.values():
@@ -271,6 +311,21 @@ class SqliteTransaction:
                 self._write(sql.PUT_LINE, rows.of_line(row))
         self._line.clear()
 
+    def _forget_thread(self, tenant: str, thread_id: str) -> None:
+        """What was put of the thread is not written any more; its line is left."""
+        key = (tenant, thread_id)
+        self._heads[key] = self._threads[key] = self._line[key] = None
+        self._new_heads.pop(key, None)
+        self._new_threads.pop(key, None)
+
+    def _forget_dispatch(self, tenant: str, dispatch_id: str) -> None:
+        self._new_dispatches.pop((tenant, dispatch_id), None)
+        self._dispatches.pop((tenant, dispatch_id), None)
+
+    def _forget_run(self, tenant: str, run_id: str) -> None:
+        self._new_runs.pop((tenant, run_id), None)
+        self._runs.pop((tenant, run_id), None)
+
     def _write(self, statement: str, parameters: tuple[object, ...]) -> None:
         if not self._in_savepoint:
             self._cursor.execute("savepoint operation")
@@ -286,11 +341,6 @@ class SqliteTransaction:
     def read(self, read: Callable[[sqlite3.Cursor], T]) -> T:
         """What `read` finds, the writes of operations before it in the same commit included."""
         return read(self._cursor)
-
-    def purge(self, statement: str, before: int, limit: int) -> int:
-        """Delete by one of the two purge statements; how many rows went."""
-        self._write(statement, (before, limit))
-        return self._cursor.rowcount
 
     def span(self, tenant: str, run_id: str) -> tuple[int | None, int | None]:
         """The first and the last number of the run's log; None when it is empty."""

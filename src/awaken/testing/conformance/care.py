@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from awaken.domain.care import Kept
 from awaken.domain.dispatch import Finished, How
 from awaken.domain.event import LogItem, TextDelta
 from awaken.domain.run import RunStatus
@@ -32,23 +33,25 @@ async def finished_dispatches_are_purged_by_age(store: Store, _: PassTime) -> No
             body = Finished(how=how, finished_at=at)
             await save_dispatches(store, dispatch_of(f"{how.value}-{at}", body))
     await save_dispatches(store, queued("queued"), dispatch_of("claimed", claim_of(1)))
-    assert await store.purge(finished_before=9, dead_before=5, limit=100) == 7
+    assert await store.purge(Kept.finished_dispatches, before=9, limit=100) == 6
+    assert await store.purge(Kept.dead_letters, before=5, limit=100) == 1
     left = await store.dispatches(A, THREAD, 100, None)
     assert sorted(d.dispatch_id for d in left.items) == sorted((*kept, "queued", "claimed"))
     counts = await store.counts()
     assert (counts.acked, counts.dead_letter, counts.queued, counts.claimed) == (1, 2, 1, 1)
-    assert await store.purge(finished_before=9, dead_before=5, limit=100) == 0
+    assert await store.purge(Kept.finished_dispatches, before=9, limit=100) == 0
+    assert await store.purge(Kept.dead_letters, before=5, limit=100) == 0
 
 
 async def a_purge_deletes_no_more_than_it_may(store: Store, _: PassTime) -> None:
     """`limit` holds over tenants and states, above the size of a slice too."""
     body = Finished(how=How.acked, finished_at=1)
-    dead = Finished(how=How.dead_letter, finished_at=1)
+    other = Finished(how=How.superseded, finished_at=1)
     many = [dispatch_of(f"d-{n}", body, tenant=A if n % 2 else B) for n in range(1200)]
-    await save_dispatches(store, *many, *(dispatch_of(f"x-{n}", dead) for n in range(50)))
-    assert await store.purge(finished_before=2, dead_before=2, limit=7) == 7
-    assert await store.purge(finished_before=2, dead_before=2, limit=1100) == 1100
-    assert await store.purge(finished_before=2, dead_before=2, limit=1100) == 143
+    await save_dispatches(store, *many, *(dispatch_of(f"x-{n}", other) for n in range(50)))
+    assert await store.purge(Kept.finished_dispatches, before=2, limit=7) == 7
+    assert await store.purge(Kept.finished_dispatches, before=2, limit=1100) == 1100
+    assert await store.purge(Kept.finished_dispatches, before=2, limit=1100) == 143
 
 
 async def done_runs_can_be_compacted_once(store: Store, _: PassTime) -> None:

@@ -16,7 +16,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from awaken.ports.store import Store
-from awaken.testing.conformance import care, operations, queue, reading
+from awaken.testing.conformance import (
+    care,
+    keeping,
+    operations,
+    outbox,
+    queue,
+    reading,
+    rules,
+    schedules,
+    traffic,
+)
 from awaken.testing.conformance._records import PassTime
 
 StoreCase = Callable[[Store, PassTime], Awaitable[None]]
@@ -26,5 +36,10 @@ store_conformance: Final[tuple[StoreCase, ...]] = (
     *queue.CASES,
     *reading.CASES,
     *care.CASES,
+    *keeping.CASES,
+    *traffic.CASES,
+    *schedules.CASES,
+    *outbox.CASES,
+    *rules.CASES,
 )
 """All cases. Each wants a store of its own, empty."""
