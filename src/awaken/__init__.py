@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from awaken.agent import Agent, ForeignAgent, foreign_agent
-    from awaken.domain.agent import Limits
+    from awaken.domain.agent import Approval, Limits
+    from awaken.domain.message import ToolCall
     from awaken.domain.state import StateKey
     from awaken.errors import Fault
     from awaken.foreign.conversation import Conversation
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "AgentError",
+    "Approval",
     "Conversation",
     "Fault",
     "ForeignAgent",
@@ -38,6 +40,7 @@ __all__ = [
     "RunFailed",
     "ScriptedModel",
     "StateKey",
+    "ToolCall",
     "ToolContext",
     "ToolError",
     "__version__",
@@ -49,6 +52,7 @@ __all__ = [
 _HOMES: Final = {
     "Agent": "awaken.agent",
     "AgentError": "awaken.registry.specs",
+    "Approval": "awaken.domain.agent",
     "Conversation": "awaken.foreign.conversation",
     "Fault": "awaken.errors",
     "ForeignAgent": "awaken.agent",
@@ -60,6 +64,7 @@ _HOMES: Final = {
     "RunFailed": "awaken.script",
     "ScriptedModel": "awaken.models.scripted",
     "StateKey": "awaken.domain.state",
+    "ToolCall": "awaken.domain.message",
     "ToolContext": "awaken.ports.tool",
     "ToolError": "awaken.tools",
     "foreign_agent": "awaken.agent",

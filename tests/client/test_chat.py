@@ -92,18 +92,18 @@ def test_without_a_name_somebody_is_chosen(server: Server) -> None:
 def test_without_a_server_it_says_what_to_do(args: list[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     done = piped(url, *args, lines="hi\n")
-    assert done.returncode == 1
-    assert f"there is no server at {url}; start one with: awaken serve" in done.stdout
+    assert done.returncode == 10
+    assert f"there is no server at {url}; start one with: awaken serve" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_what_cannot_be_talked_to_is_told(server: Server) -> None:
     done = piped(server.base_url, "nobody", lines="hi\n")
-    assert done.returncode == 1
-    assert "no agent 'nobody'; there are: assistant, clerk" in done.stdout
+    assert done.returncode == 12
+    assert "no agent 'nobody'; there are: assistant, clerk" in done.stderr
     wrong = piped("ftp://somewhere", "echo")
-    assert wrong.returncode == 1
-    assert "not of the form http://host:port" in wrong.stdout
+    assert wrong.returncode == 2
+    assert "not of the form http://host:port" in wrong.stderr
 
 
 def test_the_server_of_the_settings_is_the_default(server: Server) -> None:

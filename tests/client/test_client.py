@@ -143,7 +143,7 @@ async def test_a_repeated_decision_is_the_same_and_another_one_is_refused(client
 
 
 async def test_lists_are_read_to_their_end(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("awaken.client.client._PAGE", 2)
+    monkeypatch.setattr("awaken.client.management._PAGE", 2)
     for number in range(5):
         await folded(client, "clerk", "refund order 1", thread_id=f"t{number}")
     assert len(await client.tickets()) == 5
@@ -253,3 +253,18 @@ def test_the_types_of_answers_are_those_of_the_wire(name: str) -> None:
 
 def test_an_agent_is_described_as_the_server_does() -> None:
     assert list(get_type_hints(answers.Agent)) == list(Agent.model_fields)
+
+
+async def test_a_message_steers_a_run(client: Client) -> None:
+    accepted = await client.start("storyteller", "tokens=40 delay_ms=20", thread_id="s")
+    async with client.stream(accepted["run_id"]) as events:
+        async for event in events:
+            if event.type == "text_delta":
+                break
+        steered = await client.steer(accepted["run_id"], "tokens=2")
+        assert steered["run_id"] == accepted["run_id"]
+        assert steered["fallback_run_id"]
+    run = await client.wait(accepted["run_id"])
+    assert run["steps"] == 2
+    said = [message["role"] for message in await client.messages("s")]
+    assert said == ["user", "assistant", "user", "assistant"]

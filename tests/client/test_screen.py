@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from awaken.cli.screen import MAX_SHOWN, Screen, exactly, harmless, shortened
+from awaken.cli.session import told as what_to_do
+from awaken.cli.talk import meaning
 from awaken.client import ClientError, Event, Fold
-from awaken.server.chat import meaning, what_to_do
-from awaken.server.screen import MAX_SHOWN, Screen, exactly, harmless, shortened
 
 
 def shown(*events: tuple[str, dict[str, Any]]) -> str:
@@ -168,4 +169,4 @@ def test_a_typed_answer_means_what_was_asked_for(
     ],
 )
 def test_why_there_is_no_conversation_is_told(error: ClientError, told: str) -> None:
-    assert told in what_to_do("http://127.0.0.1:8080", error)
+    assert told in what_to_do("http://127.0.0.1:8080", error)[0]

@@ -18,6 +18,7 @@ class Accepted(TypedDict):
     status: Literal["created", "running", "waiting", "done"]
     position: int | None
     cursor: int
+    fallback_run_id: str | None
 
 
 class Decision(TypedDict):
@@ -47,6 +48,9 @@ class Ticket(TypedDict):
     status: str
     opened_at: int
     expires_at: int | None
+    on_expiry: str
+    quorum: int
+    approved_by: list[str]
     closed_at: int | None
     decision: Decision | None
 
@@ -95,6 +99,7 @@ class Run(TypedDict):
     result: Result | None
     parent_run_id: str | None
     retry_of: str | None
+    started_by: str | None
     client_run_id: str | None
     dispatch_id: str | None
     resolution_id: str
@@ -141,3 +146,84 @@ class Agent(TypedDict):
     description: str
     model: str
     tools: list[str]
+
+
+class Thread(TypedDict):
+    """A thread; `custom` is its owner's own."""
+
+    thread_id: str
+    title: str | None
+    resource_id: str | None
+    parent_thread_id: str | None
+    agent_id: str | None
+    latest_run_id: str | None
+    custom: dict[str, Any]
+    created_at: int
+    updated_at: int
+
+
+class Explanation(TypedDict):
+    """Why a run is where it is, what happens next, and when."""
+
+    run_id: str
+    thread_id: str
+    status: str
+    summary: str
+    next_step: str
+    next_at: int | None
+    waits_for: list[str]
+    attempts: int
+    expiries: int
+    activation: int
+    last_error: str | None
+    lease_holder: str | None
+    lease_until: int | None
+    dispatch_id: str | None
+    dispatch_state: str | None
+    position: int | None
+    blocked_by_run_id: str | None
+    tool_calls: list[dict[str, Any]]
+
+
+class DeadLetter(TypedDict):
+    """A dispatch that was given up; `retried_by` is the run that has taken its place."""
+
+    dispatch_id: str
+    run_id: str
+    thread_id: str
+    agent_id: str
+    reason: str | None
+    last_error: str | None
+    attempt: int
+    expiries: int
+    mode: str
+    created_at: int
+    finished_at: int
+    retried_by: str | None
+
+
+class SystemInfo(TypedDict):
+    """What is running, since when."""
+
+    name: str
+    version: str
+    worker_id: str
+    uptime_seconds: int
+    draining: bool
+
+
+class Finding(TypedDict):
+    """What one check has found; `advice` says what to do, if anything."""
+
+    check: str
+    status: Literal["ok", "warning", "problem"]
+    message: str
+    advice: str | None
+    details: dict[str, Any]
+
+
+class Examination(TypedDict):
+    """All findings, and the worst status among them."""
+
+    status: Literal["ok", "warning", "problem"]
+    findings: list[Finding]

@@ -9,26 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
-from urllib.parse import quote
 
 import httpx
 
 from awaken.client.answers import Accepted, Agent, Decided, Message, Run, Ticket
 from awaken.client.errors import ClientError
 from awaken.client.http import Http
+from awaken.client.management import Management
+from awaken.client.management import segment as _segment
 from awaken.client.patience import OnPause, Patience, say_nothing
 from awaken.client.stream import EventStream, Until
 from awaken.ports.clock import Clock, Ids, SystemClock, SystemIds
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
-_PAGE: Final = 200
 _ID_NAMES: Final = frozenset({"id", "message_id", "messageId"})
 
 Said = str | Sequence[Mapping[str, Any]]
 """What is said to an agent: a text, or messages as `POST /v1/runs` takes them."""
 
 
-class Client:
+OnBusy = Literal["interrupt", "enqueue", "steer", "rollback", "reject"]
+"""What a new run does to a thread that is busy."""
+
+
+class Client(Management):
     """Talks to one server.
 
     Args:
@@ -96,7 +100,7 @@ class Client:
         messages: Said,
         *,
         thread_id: str | None = None,
-        on_busy: Literal["interrupt", "enqueue", "reject"] | None = None,
+        on_busy: OnBusy | None = None,
         on_disconnect: Literal["continue", "cancel"] | None = None,
         priority: int | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -123,7 +127,7 @@ class Client:
         messages: Said,
         *,
         thread_id: str | None = None,
-        on_busy: Literal["interrupt", "enqueue", "reject"] | None = None,
+        on_busy: OnBusy | None = None,
         priority: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         available_at: int | None = None,
@@ -187,6 +191,17 @@ class Client:
                 return error.code
             raise
         return str(answer["status"])
+
+    async def steer(self, run_id: str, messages: Said) -> Accepted:
+        """Give messages to a run that goes on, to be read at its next step or its natural end.
+
+        If it ends first, the run `fallback_run_id` starts with them. Repeating it is harmless.
+        """
+        body = self._submission(None, messages, None)
+        del body["thread_id"]
+        path = f"/v1/runs/{_segment(run_id)}/inputs"
+        accepted: Accepted = await self._http.json("POST", path, body=body)
+        return accepted
 
     # --- tickets
 
@@ -256,23 +271,3 @@ class Client:
         fields |= {"agent_id": agent_id}
         given = {name: value for name, value in fields.items() if value is not None}
         return {**given, "thread_id": thread_id or self._ids.new(), "messages": named}
-
-    async def _all(self, path: str, where: Mapping[str, Any], limit: int | None) -> list[Any]:
-        """The items of all pages of a list, at most `limit`."""
-        found: list[Any] = []
-        cursor: str | None = None
-        while limit is None or len(found) < limit:
-            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            page = await self._http.json(
-                "GET", path, params={**where, "limit": size, "cursor": cursor}
-            )
-            found += page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                break
-        return found
-
-
-def _segment(identifier: str) -> str:
-    """An id as one segment of a path."""
-    return quote(identifier, safe="")

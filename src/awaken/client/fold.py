@@ -106,7 +106,7 @@ class Fold:
         self.cursor: str | None = None
         self.runs: dict[str, RunView] = {}
         self.messages: list[dict[str, Any]] = []
-        """The messages of the thread that were committed in the events seen."""
+        """The messages of the thread that were committed in the events seen, and not replaced."""
 
     def add(self, event: Event) -> None:
         """Take in one event; of a type it does not know it keeps the cursor only."""
@@ -115,6 +115,9 @@ class Fold:
             handler(self.runs.setdefault(event.run_id, RunView()), event.seq, event.data)
         if event.type == "message_committed":
             self.messages.append(event.data["message"])
+        elif event.type == "messages_replaced":
+            hidden = set(event.data["message_ids"])
+            self.messages = [m for m in self.messages if m["message_id"] not in hidden]
         self.cursor = event.id or self.cursor
 
     def run(self, run_id: str) -> RunView:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
@@ -41,13 +42,13 @@ class Http:
             transport=transport,
             timeout=_TIMEOUT,
             limits=_LIMITS,
-            trust_env=not _is_local(url.host),  # no proxy leads to this machine
+            trust_env=not is_local(url.host),  # no proxy leads to this machine
         )
 
     async def json(
         self, method: str, path: str, *, body: Any = None, params: Mapping[str, Any] | None = None
     ) -> Any:
-        """The JSON value of the answer; the request is repeated while that helps.
+        """The JSON value of the answer, None without one; the request is repeated while that helps.
 
         Raises:
             ClientError: the server refused, or patience was over.
@@ -92,6 +93,22 @@ class Http:
         await self._http.aclose()
 
 
+@asynccontextmanager
+async def streamed(http: Http, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The bytes of a long answer, in pieces.
+
+    Raises:
+        ClientError: as `Http.open`; `unreachable` when the answer breaks off.
+    """
+    response = await http.open("GET", path)
+    try:
+        yield response.aiter_bytes()
+    except httpx.TransportError as error:
+        raise unreachable(error) from error
+    finally:
+        await response.aclose()
+
+
 def unreachable(error: Exception | str) -> ClientError:
     """There was no answer, or it broke off."""
     reason = str(error) or type(error).__name__
@@ -110,7 +127,7 @@ def unexpected(response: httpx.Response, problem: str) -> ClientError:
 async def _json_of(response: httpx.Response) -> Any:
     try:
         await response.aread()
-        return msgspec.json.decode(response.content)
+        return msgspec.json.decode(response.content) if response.status_code != 204 else None
     except httpx.TransportError as error:
         raise unreachable(error) from error
     except msgspec.DecodeError as error:
@@ -158,5 +175,6 @@ def _checked(base_url: str) -> httpx.URL:
     return url
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether `host` is this machine."""
     return host in ("localhost", "::1") or host.startswith("127.")

@@ -25,6 +25,7 @@ from awaken.client.sse import Decoder, Frame, FrameTooLarge
 Until = Literal["settled", "done"]
 
 _RECONNECT: Final = "reconnect"
+_DELETED: Final = "thread_deleted"
 
 
 class EventStream:
@@ -148,7 +149,7 @@ class EventStream:
             self._patience.asked_for(frame.retry_ms / 1000)
         if frame.event == _RECONNECT:
             self._sent_away = True
-        return frame.event == _RECONNECT
+        return frame.event in (_RECONNECT, _DELETED)
 
     # --- connections
 

@@ -32,12 +32,13 @@ class Frame(Record):
 class CloseReason(StrEnum):
     """Why a stream ends.
 
-    finished: it is complete. drain: the process shuts down. fault: the log cannot be read. Only
-    the first is a clean end: after the others the connection is aborted, so that no client takes
-    half an answer for a whole one.
+    finished: it is complete. deleted: the thread is gone, and nothing more will come. drain: the
+    process shuts down. fault: the log cannot be read. Only the first two are clean ends: after the
+    others the connection is aborted, so that no client takes half an answer for a whole one.
     """
 
     finished = "finished"
+    deleted = "deleted"
     drain = "drain"
     fault = "fault"
 

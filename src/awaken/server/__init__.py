@@ -1,1 +1,1 @@
-"""The server: settings, composition, command line."""
+"""The server: settings, composition, what watches it and what examines it."""

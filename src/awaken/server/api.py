@@ -12,14 +12,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from awaken.errors import AwakenError, RequestError
+from awaken.protocols.ag_ui.http import threads as ag_ui_threads
+from awaken.protocols.ai_sdk.http import threads as chat_threads
 from awaken.protocols.native.decode import refused
-from awaken.protocols.native.http import mailbox, runs, threads, tickets
+from awaken.protocols.native.http import (
+    data,
+    mailbox,
+    pending,
+    rules,
+    runs,
+    schedules,
+    threads,
+    tickets,
+)
 from awaken.protocols.native.http.asgi import (
     error_body,
     error_headers,
     route_not_found,
 )
-from awaken.server import page, system
+from awaken.server import apidocs, doctor, page, system
 from awaken.server.front import internal
 from awaken.server.openapi import describe
 
@@ -33,10 +44,18 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
 ROUTERS: Final = (
     runs.router,
     threads.router,
+    pending.router,
+    schedules.router,
     tickets.router,
+    rules.router,
     mailbox.router,
+    data.router,
+    chat_threads.router,
+    ag_ui_threads.router,
     system.router,
+    doctor.router,
     page.router,
+    apidocs.router,
 )
 
 
@@ -44,7 +63,15 @@ def make_api(version: str) -> FastAPI:
     """The application behind the front."""
     # Requests are measured and traced before FastAPI sees them (`measure.py`). What it would add
     # itself holds what a client sent: it records values that are not valid.
-    api = FastAPI(title="Awaken", version=version, redirect_slashes=False, telemetry=_NO_TELEMETRY)
+    # `/docs` is ours: FastAPI's own would load scripts from another server.
+    api = FastAPI(
+        title="Awaken",
+        version=version,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+        docs_url=None,
+        redoc_url=None,
+    )
     for router in ROUTERS:
         api.include_router(router)
     api.add_exception_handler(AwakenError, _refuse)

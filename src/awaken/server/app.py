@@ -12,6 +12,7 @@ from awaken import __version__
 from awaken.ports.clock import Clock, Ids, SystemClock, SystemIds
 from awaken.protocols.native.http.asgi import Receive, Scope, Send
 from awaken.protocols.native.http.services import Services
+from awaken.redaction import know
 from awaken.registry.registry import Registry
 from awaken.registry.specs import AgentInCode
 from awaken.server.api import make_api
@@ -19,6 +20,7 @@ from awaken.server.auth.setup import make_security
 from awaken.server.front import Front
 from awaken.server.lifespan import drain, running
 from awaken.server.metrics import Metrics
+from awaken.server.security_redaction import known_secrets
 from awaken.server.settings import Settings, load_settings
 
 
@@ -105,4 +107,5 @@ def create_app(
     clock, ids = clock or SystemClock(), ids or SystemIds()
     registry = Registry(agents, clock=clock, ids=ids)
     settings = settings or load_settings(os.environ, Path.cwd())
+    know(known_secrets(settings, os.environ))  # so that no error of a tool tells them
     return App(registry, settings, clock, ids, Metrics(clock))

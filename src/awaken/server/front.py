@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable
 
 from awaken.errors import AwakenError, Fault, Refusal
+from awaken.protocols.ag_ui.http.routes import find_ag_ui_route
+from awaken.protocols.ai_sdk.http.chat import find_chat_route
 from awaken.protocols.native.http.asgi import (
     BODY_METHODS,
     ASGIApp,
@@ -86,7 +88,8 @@ class Front:
             raise _not_running()
         scope[SCOPE_KEY] = services
         await self._security.gate.admit(scope)
-        found = find_stream_route(route_path(scope))
+        path = route_path(scope)
+        found = find_stream_route(path) or find_chat_route(path) or find_ag_ui_route(path)
         return None if found is None or scope["method"] in found[0].left_to_api else found
 
     async def _call_api(self, scope: Scope, receive: Receive, send: Send) -> None:

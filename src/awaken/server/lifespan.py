@@ -14,16 +14,23 @@ from typing import Final
 
 import anyio
 
+from awaken.mailbox.bury import bury
 from awaken.mailbox.config import MailboxConfig
 from awaken.mailbox.service import Unattended
+from awaken.net.fetch import Fetcher
 from awaken.ports.clock import Clock, Ids
-from awaken.ports.store import Store
+from awaken.ports.store import Store, operation
 from awaken.protocols.native.http.services import Services
 from awaken.registry.registry import Registry
+from awaken.server.auth.setup import make_guard
 from awaken.server.metrics import Metrics
 from awaken.server.observe import Observation, ObservedMailbox, observing
 from awaken.server.settings import Settings
 from awaken.server.stores import open_store
+from awaken.server.webhook_signature import secret_key
+from awaken.server.webhooks import Deliverer
+from awaken.stores.announcing import AnnouncingStore
+from awaken.stores.burying import BuryingStore
 from awaken.streams.care import keep_logs_small
 from awaken.streams.hub import Hub
 from awaken.streams.writer import open_writer
@@ -49,8 +56,11 @@ async def running(
             anyio.create_task_group() as tasks,
         ):
             services = compose(registry, settings, clock, ids, watch, store, worker_id)
+            tasks.start_soon(metrics.pulse.run)
             tasks.start_soon(services.hub.run)
             tasks.start_soon(_take_care, services, settings)
+            if settings.webhook_url is not None:
+                tasks.start_soon(make_deliverer(services, settings, metrics).run)
             await tasks.start(services.mailbox.run)
             yield services
             await drain(services, settings)
@@ -83,8 +93,9 @@ def compose(
     """The services over an open store, not yet running."""
     hub = Hub(store, clock, heartbeat_ticks=settings.heartbeat_seconds)
     store.listen(hub.deliver)
+    written = watch.store(_filling_outbox(store, settings))
     mailbox = ObservedMailbox(
-        store=watch.store(store),
+        store=BuryingStore(written, lambda *row: operation(bury, *row)),
         resolver=watch.resolver(registry),
         open_writer=watch.open_writer(open_writer(store, clock, flush_ms=settings.flush_ms)),
         clock=clock,
@@ -107,6 +118,26 @@ def compose(
     )
 
 
+def _filling_outbox(store: Store, settings: Settings) -> Store:
+    """Where nobody is told, nothing is written for it."""
+    return store if settings.webhook_url is None else AnnouncingStore(store)
+
+
+def make_deliverer(services: Services, settings: Settings, metrics: Metrics) -> Deliverer:
+    """What sends webhooks to where the settings say."""
+    assert settings.webhook_url is not None, "asked before"
+    assert settings.webhook_secret is not None, "the settings see to it"
+    return Deliverer(
+        store=services.store,
+        fetcher=Fetcher(make_guard(settings)),
+        url=settings.webhook_url,
+        key=secret_key(settings.webhook_secret.get_secret_value()),
+        clock=services.clock,
+        ids=services.ids,
+        report=lambda result: metrics.webhooks.labels(result).inc(),
+    )
+
+
 def mailbox_config(settings: Settings) -> MailboxConfig:
     """The mailbox's part of the settings."""
     return MailboxConfig(
@@ -117,10 +148,16 @@ def mailbox_config(settings: Settings) -> MailboxConfig:
         poll_ms=settings.poll_ms,
         finished_retention_ms=settings.finished_retention_ms,
         dead_letter_retention_ms=settings.dead_letter_retention_ms,
+        ticket_retention_ms=settings.ticket_retention_ms,
+        event_retention_ms=settings.event_retention_ms,
+        run_retention_ms=settings.run_retention_ms,
         max_concurrent_runs=settings.max_concurrent_runs,
-        foreground_slots=settings.foreground_slots,
+        foreground_slots=settings.kept_slots,
+        max_queued=settings.max_queued,
+        max_queued_per_thread=settings.max_queued_per_thread,
         max_attempts=settings.max_attempts,
         interrupt_grace_ms=settings.interrupt_grace_ms,
+        cancel_grace_seconds=settings.cancel_grace_seconds,
         unattended_seconds=settings.unattended_seconds,
     )
 

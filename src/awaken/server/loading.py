@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,15 @@ from typing import Any, Final
 from awaken.agent import foreign_agent
 from awaken.foreign.find import is_pydantic_agent
 from awaken.registry.specs import AgentInCode
+
+_NOT_OWN: Final = (
+    "<frozen ",
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+    sysconfig.get_path("platlib"),
+    str(Path(__file__).parents[1]),
+)
+"""How files of libraries begin, and ours."""
 
 CONVENTION: Final = "agents"
 """The name that is looked for first when none is given."""
@@ -72,15 +82,29 @@ def _import(name: str) -> ModuleType:
                 "Python can import from this directory"
             ) from error
         raise LoadError(_trouble(name, error)) from error
+    except SystemExit as end:
+        raise LoadError(
+            f"{name} ends the process when it is imported: put what it does when it is run under "
+            "`if __name__ == '__main__':`"
+        ) from end
     except Exception as error:  # whatever the user's code raises
         raise LoadError(_trouble(name, error)) from error
 
 
 def _trouble(name: str, error: Exception) -> str:
     """What went wrong in the user's module, and where."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f" ({last.filename}:{last.lineno})"
-    return f"{name} cannot be imported: {type(error).__name__}: {error}{place}"
+    told = error.msg if isinstance(error, SyntaxError) else error
+    return f"{name} cannot be imported: {type(error).__name__}: {told} ({_place(error)})"
+
+
+def _place(error: Exception) -> str:
+    """The last line of the user's own code, rather than one of a library that it called."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_OWN)]
+    last = (own or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def _as_agents(found: Any, name: str) -> list[AgentInCode]:

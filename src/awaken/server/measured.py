@@ -5,7 +5,6 @@ Each measures what passes through one port, and changes nothing of it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -13,7 +12,9 @@ from typing import Any, Final, TypeVar
 from awaken.domain.agent import AgentSpec
 from awaken.domain.event import Event, InferenceComplete, ToolCallDone, ToolCallReady
 from awaken.domain.ledger import StepPlan, ToolResult
+from awaken.domain.message import Message
 from awaken.domain.outcome import Outcome, Usage
+from awaken.domain.rule import ApprovalRule
 from awaken.errors import Fault, StoreFault
 from awaken.loop.tool_context import AskUser
 from awaken.ports.boundary import CloseCommit, PlanCommit, Steps
@@ -27,7 +28,6 @@ from awaken.server import attempts
 from awaken.server.attempts import Attempts
 from awaken.server.metrics import Metrics, ModelMetrics, ToolMetrics
 from awaken.stores.instrumented import InstrumentedStore
-from awaken.tools import FunctionTool
 
 T = TypeVar("T")
 
@@ -219,12 +219,10 @@ class MeasuredTool:
         self._inner = inner
         self._metrics = metrics
         self._clock = clock
-        self._threads = int(_runs_in_a_thread(inner))
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
         began = self._clock.monotonic()
         status = "cancelled"
-        self._metrics.in_threads += self._threads
         try:
             answer = await self._inner.call(arguments, context)
             status = "ok"
@@ -237,7 +235,6 @@ class MeasuredTool:
             status = "error"
             raise
         finally:
-            self._metrics.in_threads -= self._threads
             self._count(status, self._clock.monotonic() - began)
         return answer
 
@@ -245,10 +242,6 @@ class MeasuredTool:
         tool = self._metrics.names.label(self.spec.name)
         self._metrics.calls.labels(tool, status).inc()
         self._metrics.seconds.labels(tool, status).observe(seconds)
-
-
-def _runs_in_a_thread(tool: Tool) -> bool:
-    return isinstance(tool, FunctionTool) and not inspect.iscoroutinefunction(inspect.unwrap(tool))
 
 
 # --- runners -------------------------------------------------------------------------------------
@@ -306,6 +299,9 @@ class MeasuredSteps:
         self._learn(plan)
         return plan
 
+    async def rules(self) -> Sequence[ApprovalRule]:
+        return await self._inner.rules()
+
     async def start(self, step: int, call_ids: Sequence[str]) -> None:
         await self._inner.start(step, call_ids)
 
@@ -316,8 +312,8 @@ class MeasuredSteps:
             code = self._metrics.classes.label(error_code(result.content))
             self._metrics.errors.labels(tool, code).inc()
 
-    async def close(self, commit: CloseCommit) -> None:
-        await self._inner.close(commit)
+    async def close(self, commit: CloseCommit) -> tuple[Message, ...]:
+        return await self._inner.close(commit)
 
     def _learn(self, plan: StepPlan) -> None:
         self._names = {call.id: call.name for call in plan.calls}

@@ -27,10 +27,12 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
+from awaken.leftovers import LEFTOVERS
 from awaken.ports.clock import Clock, SystemClock
 from awaken.ports.store import Store
 from awaken.protocols.native.http.services import Services
-from awaken.tools import threads_used
+from awaken.server.pulse import Pulse
+from awaken.tools import THREADS
 
 if TYPE_CHECKING:
     from awaken.server.measure import TraceRequest
@@ -108,7 +110,14 @@ class Metrics:
         self.runs = RunMetrics(make)
         self.models = ModelMetrics(make)
         self.tools = ToolMetrics(make)
+        self.webhooks = make.counter(
+            "awaken_webhooks",
+            "Attempts at sending webhooks; `result` is `delivered`, `failed` (will be sent again) "
+            "or `given_up`",
+            "result",
+        )
         self.machine = MachineMetrics(make)
+        self.pulse = Pulse(clock)
         self.described = tuple(make.described)
         self._looked_at = float("-inf")
 
@@ -314,7 +323,6 @@ class ToolMetrics:
     def __init__(self, make: Maker) -> None:
         self.names = Names()
         self.classes = Names()
-        self.in_threads = 0
         self.calls = make.counter(
             "awaken_tool_calls",
             "Executions of tools; `status` is `ok`, `error`, `suspended` (it asked) or `cancelled` "
@@ -337,12 +345,17 @@ class ToolMetrics:
             "awaken_tool_threads_abandoned",
             "Of these, threads whose call was given up and that have not ended",
         )
+        self._left_behind = make.gauge(
+            "awaken_tasks_left_behind",
+            "Tasks of tools, models and agents that ignored a stop and have not ended",
+        )
 
     def look(self) -> None:
         """Count the threads."""
-        used = threads_used()
-        self._threads.set(used)
-        self._abandoned.set(max(0, used - self.in_threads))
+        abandoned = THREADS.given_up
+        self._threads.set(THREADS.used)
+        self._abandoned.set(abandoned)
+        self._left_behind.set(max(0, LEFTOVERS.count() - abandoned))
 
 
 class MachineMetrics:

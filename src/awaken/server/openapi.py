@@ -7,6 +7,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from awaken.protocols.ag_ui.http.openapi import describe_ag_ui
+from awaken.protocols.ai_sdk.http.openapi import describe_chat
 from awaken.protocols.native.encode import FIELDS
 from awaken.protocols.native.http.streams import JOIN_RUN, JOIN_THREAD, START_RUN
 from awaken.server.auth.policy import ROUTES, Rights
@@ -33,6 +35,8 @@ def describe(api: FastAPI) -> dict[str, Any]:
         paths.setdefault(JOIN_RUN.pattern, {})["get"] = _JOIN_RUN
         paths.setdefault(JOIN_THREAD.pattern, {})["get"] = _JOIN_THREAD
         schemas = document["components"]["schemas"]
+        describe_chat(paths, schemas)
+        describe_ag_ui(paths, schemas)
         schemas["StreamEntry"] = _ENTRY
         schemas["ErrorBody"]["required"].remove("details")
         document["components"]["securitySchemes"] = _SCHEMES
@@ -168,7 +172,7 @@ _JOIN_RUN: Final = {
     ],
     "responses": {
         "200": _stream("The run's events.", _NAMES),
-        **_refusals("400", "404", "409", "422"),
+        **_refusals("400", "404", "409", "410", "422"),
     },
 }
 _JOIN_THREAD: Final = {
@@ -196,6 +200,6 @@ _JOIN_THREAD: Final = {
     ],
     "responses": {
         "200": _stream("The thread's events."),
-        **_refusals("400", "404", "409", "422"),
+        **_refusals("400", "404", "409", "410", "422"),
     },
 }

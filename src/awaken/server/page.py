@@ -77,7 +77,7 @@ class File:
 def read_files(place: Traversable) -> dict[str, File]:
     """All files below `place` that can be served, by their path."""
     return {
-        path: File(body, kind, _etag(body))
+        path: File(body, kind, etag_of(body))
         for path, body in sorted(_walk(place, PurePosixPath()))
         if (kind := KINDS.get(PurePosixPath(path).suffix)) is not None
     }
@@ -91,7 +91,8 @@ def _walk(place: Traversable, at: PurePosixPath) -> Iterator[tuple[str, bytes]]:
             yield str(at / entry.name), entry.read_bytes()
 
 
-def _etag(body: bytes) -> str:
+def etag_of(body: bytes) -> str:
+    """The entity tag of a body."""
     return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
@@ -117,7 +118,7 @@ async def read_index(request: Request) -> Response:
     root = str(request.scope.get("root_path", ""))
     base = f"{request.url.scheme}://{request.url.netloc}{root}"
     body = index(request.app.version, root, base).encode()
-    return _answer(request, File(body, KINDS[".html"], _etag(body)), ASK_AGAIN)
+    return answer(request, File(body, KINDS[".html"], etag_of(body)), ASK_AGAIN)
 
 
 @router.get("/page/{digest}/{name}")
@@ -128,10 +129,11 @@ async def read_file(request: Request, digest: str, name: str, folder: str = "") 
     file = FILES.get(path)
     if file is None or path == INDEX:
         raise route_not_found()
-    return _answer(request, file, FOR_GOOD if digest == DIGEST else ASK_AGAIN)
+    return answer(request, file, FOR_GOOD if digest == DIGEST else ASK_AGAIN)
 
 
-def _answer(request: Request, file: File, keep: str) -> Response:
+def answer(request: Request, file: File, keep: str) -> Response:
+    """A file under the policy; 304 when the client has it already."""
     headers = {**HEADERS, "etag": file.etag, "cache-control": keep}
     if _is_known(request.headers.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=headers)
@@ -161,11 +163,12 @@ def index(version: str, root: str, base: str) -> str:
 
 
 def curl_line(base: str, agent_id: str) -> str:
-    """A command that starts a run and shows its stream."""
+    """A command that starts a run and shows its stream; to the storyteller it says how long."""
+    text = "tokens=40 Hello" if agent_id == "storyteller" else "Hello"
     return (
         f"curl -N {base}/v1/runs -H 'content-type: application/json' \\\n"
         f'  -d \'{{"agent_id": "{agent_id}", '
-        '"messages": [{"role": "user", "content": "tokens=40 Hello"}]}\''
+        f'"messages": [{{"role": "user", "content": "{text}"}}]}}\''
     )
 
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from awaken.domain.ids import is_client_id
 from awaken.net.guard import parse_exception
+from awaken.server.webhook_signature import secret_key
 
 PREFIX: Final = "AWAKEN_"
 ALGORITHMS: Final = frozenset(
@@ -109,6 +110,18 @@ class SecuritySettings(BaseModel):
         "`host`, `host:port` or a network such as `10.1.0.0/16`.",
     )
 
+    webhook_url: str | None = Field(
+        default=None,
+        repr=False,  # it may hold a token
+        description="Where webhooks are sent, https: tickets that are opened and runs that end. "
+        "See [webhooks](webhooks.md).",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="What webhooks are signed with: `whsec_` and the base64 of 24 to 64 random "
+        "bytes.",
+    )
+
     @property
     def has_keys(self) -> bool:
         """Whether callers must show who they are."""
@@ -146,6 +159,19 @@ class SecuritySettings(BaseModel):
         if tenant is not None and not is_client_id(tenant):
             raise ValueError("expected 1 to 128 visible ASCII characters")
         return tenant
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            secret_key(secret.get_secret_value())
+        return secret
+
+    @model_validator(mode="after")
+    def _signed_webhooks(self) -> Self:
+        if self.webhook_url is not None and self.webhook_secret is None:
+            raise ValueError(f"{PREFIX}WEBHOOK_SECRET: expected, since there is a webhook URL")
+        return self
 
     @model_validator(mode="after")
     def _complete_issuer(self) -> Self:

@@ -14,13 +14,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 
+from awaken.leftovers import LEFTOVERS
 from awaken.server.app import App
 from awaken.server.security_redaction import known_secrets, protect
 from awaken.server.settings import Settings
@@ -82,6 +85,18 @@ def run(app: App, bound: socket.socket, announce: Callable[[], None]) -> None:
     anyio.run(_serve, app, bound, announce, backend_options=loop)
 
 
+def leave_nothing() -> None:
+    """End the process here if something goes on that ignored its stop.
+
+    Everything else has ended and is durable, but Python would wait for such a thread, and the event
+    loop for such a task, for as long as they like.
+    """
+    if LEFTOVERS.count():
+        log.warning("ending with work that did not stop: %s", LEFTOVERS)
+        logging.shutdown()
+        os._exit(0)
+
+
 async def _serve(app: App, bound: socket.socket, announce: Callable[[], None]) -> None:
     config = uvicorn.Config(
         app,
@@ -97,13 +112,14 @@ async def _serve(app: App, bound: socket.socket, announce: Callable[[], None]) -
     )
     server = EmbeddedServer(config, announce)
     async with app.lifespan(), anyio.create_task_group() as tasks:
-        _calm_garbage_collection()
-        tasks.start_soon(_obey_signals, app, server)
+        calm_garbage_collection()
+        await tasks.start(obey_signals, partial(_stop, app, server))
         await server.serve(sockets=[bound])
         tasks.cancel_scope.cancel()
+    leave_nothing()
 
 
-def _calm_garbage_collection() -> None:
+def calm_garbage_collection() -> None:
     """Collect less often, and never again what was imported.
 
     With 500 live streams a full collection walks a quarter of a million objects and stops every
@@ -142,17 +158,23 @@ class EmbeddedServer(uvicorn.Server):
         self._announce()
 
 
-async def _obey_signals(app: App, server: uvicorn.Server) -> None:
+async def obey_signals(
+    stop: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call `stop` at the first SIGINT or SIGTERM, and end the process at the second."""
     stopping = False
     async with anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
             async for number in signals:
                 if stopping:
                     log.warning("stopping at once")
                     os._exit(128 + number)
                 stopping = True
                 log.info("stopping: running work may end first; another signal stops at once")
-                tasks.start_soon(_stop, app, server)
+                tasks.start_soon(stop)
 
 
 async def _stop(app: App, server: uvicorn.Server) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from awaken.leftovers import CANCEL_GRACE_SECONDS
 from awaken.server.security_settings import PREFIX, SecuritySettings, Texts, is_loopback
 
 log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "awaken.toml"
-OF_CLIENTS: Final = frozenset({f"{PREFIX}API_KEY"})
+OF_CLIENTS: Final = frozenset({f"{PREFIX}API_KEY", f"{PREFIX}URL"})
 """Variables that programs which use a server read; they may stand in its environment too."""
 
 _HOUR_MS = 3_600_000
@@ -76,8 +77,23 @@ class Settings(SecuritySettings):
     max_concurrent_runs: int = Field(
         default=256, ge=1, le=10_000, description="Runs this process executes at a time."
     )
-    foreground_slots: int = Field(
-        default=32, ge=0, le=10_000, description="Of these, kept for runs that a client waits for."
+    foreground_slots: int | None = Field(
+        default=None,
+        ge=0,
+        le=10_000,
+        description="Of these, kept for runs that a client waits for; by default an eighth.",
+    )
+    max_queued: int = Field(
+        default=10_000,
+        ge=0,
+        le=10_000_000,
+        description="Runs that may wait in all; more are refused with 429. 0 is no limit.",
+    )
+    max_queued_per_thread: int = Field(
+        default=1_000,
+        ge=0,
+        le=1_000_000,
+        description="Runs that may wait on one thread; more are refused with 429. 0 is no limit.",
     )
     max_attempts: int = Field(
         default=5, ge=1, le=1_000, description="Failed attempts after which a run fails for good."
@@ -107,10 +123,31 @@ class Settings(SecuritySettings):
         description="How often what nobody needs is deleted.",
     )
     finished_retention_ms: int = Field(
-        default=24 * _HOUR_MS, ge=0, description="How long finished dispatches are kept."
+        default=24 * _HOUR_MS,
+        ge=0,
+        description="How long finished dispatches are kept; 0 is for ever.",
     )
     dead_letter_retention_ms: int = Field(
-        default=30 * 24 * _HOUR_MS, ge=0, description="How long dead letters are kept."
+        default=30 * 24 * _HOUR_MS,
+        ge=0,
+        description="How long dead letters are kept; 0 is for ever.",
+    )
+    ticket_retention_ms: int = Field(
+        default=30 * 24 * _HOUR_MS,
+        ge=0,
+        description="How long closed tickets of runs that are done are kept; 0 is for ever.",
+    )
+    event_retention_ms: int = Field(
+        default=30 * 24 * _HOUR_MS,
+        ge=0,
+        description="How long after its end the events of a run are kept; its messages stay. 0 is "
+        "for ever. See [data](data.md).",
+    )
+    run_retention_ms: int = Field(
+        default=90 * 24 * _HOUR_MS,
+        ge=0,
+        description="How long after its end a run is kept, with its events and tickets; its "
+        "messages stay. 0 is for ever.",
     )
     delta_retention_ms: int = Field(
         default=24 * _HOUR_MS,
@@ -119,6 +156,13 @@ class Settings(SecuritySettings):
     )
     interrupt_grace_ms: int = Field(
         default=2_000, ge=0, le=60_000, description="How long an interrupted run may take to end."
+    )
+    cancel_grace_seconds: float = Field(
+        default=CANCEL_GRACE_SECONDS,
+        ge=0.1,
+        le=60,
+        description="How long a stop waits for a tool or model that ignores it; then it is left "
+        "behind.",
     )
     unattended_seconds: float = Field(
         default=10.0,
@@ -141,7 +185,18 @@ class Settings(SecuritySettings):
                 f"{PREFIX}LEASE_RENEWAL_MS: expected at most half of {PREFIX}LEASE_MS "
                 f"({self.lease_ms}), got {self.lease_renewal_ms}"
             )
+        if self.kept_slots >= self.max_concurrent_runs:
+            raise ValueError(
+                f"{PREFIX}FOREGROUND_SLOTS: expected less than {PREFIX}MAX_CONCURRENT_RUNS "
+                f"({self.max_concurrent_runs}), got {self.kept_slots}: no other run would start"
+            )
         return self
+
+    @property
+    def kept_slots(self) -> int:
+        """How many slots are kept for foreground runs."""
+        given = self.foreground_slots
+        return self.max_concurrent_runs // 8 if given is None else given
 
     @model_validator(mode="after")
     def _safe_to_reach(self) -> Self:
@@ -229,13 +284,17 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
         if key in Settings.model_fields:
             values[key] = value
         else:
-            log.warning("%s is not a setting%s", name, _meant(key))
+            log.warning("%s is not a setting%s", name, _meant(key, of=_variable))
     return values
 
 
-def _meant(key: str) -> str:
+def _meant(key: str, of: Callable[[str], str] = repr) -> str:
     close = difflib.get_close_matches(key, Settings.model_fields, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {of(close[0])}?" if close else ""
+
+
+def _variable(key: str) -> str:
+    return f"{PREFIX}{key.upper()}"
 
 
 def _told(problem: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import anyio
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -53,6 +55,7 @@ class SystemInfo(BaseModel):
     draining: bool
 
 
+PROTOCOLS: Final = ["native", "ai-sdk", "ag-ui"]
 FEATURES = [
     "background_runs",
     "wait",
@@ -65,6 +68,8 @@ FEATURES = [
     "dedupe_key",
     "explain",
     "tickets",
+    "approval_rules",
+    "schedules",
 ]
 
 
@@ -129,7 +134,7 @@ async def list_agents(services: Served, caller: Asking) -> Agents:
 async def read_capabilities() -> Capabilities:
     """What this server can do."""
     limits = {"body_bytes": 16 * 1024 * 1024, "page": 200, "client_id": 128}
-    return Capabilities(protocols=["native"], features=FEATURES, limits=limits)
+    return Capabilities(protocols=PROTOCOLS, features=FEATURES, limits=limits)
 
 
 @router.get("/v1/system/info")

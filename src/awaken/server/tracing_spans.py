@@ -23,7 +23,9 @@ from opentelemetry.trace import (
 
 from awaken.domain.event import Event, InferenceComplete, ToolCallDone, ToolCallReady
 from awaken.domain.ledger import StepPlan, ToolResult
+from awaken.domain.message import Message
 from awaken.domain.outcome import Failed, Outcome, Retry, Usage
+from awaken.domain.rule import ApprovalRule
 from awaken.domain.run import Run
 from awaken.errors import Fault
 from awaken.loop.tool_context import AskUser
@@ -208,15 +210,19 @@ class TracedSteps:
     async def plan(self, commit: PlanCommit) -> StepPlan:
         return await self._inner.plan(commit)
 
+    async def rules(self) -> Sequence[ApprovalRule]:
+        return await self._inner.rules()
+
     async def start(self, step: int, call_ids: Sequence[str]) -> None:
         await self._inner.start(step, call_ids)
 
     async def result(self, step: int, call_id: str, result: ToolResult) -> None:
         await self._inner.result(step, call_id, result)
 
-    async def close(self, commit: CloseCommit) -> None:
-        await self._inner.close(commit)
+    async def close(self, commit: CloseCommit) -> tuple[Message, ...]:
+        inputs = await self._inner.close(commit)
         self._spans.close_step()
+        return inputs
 
 
 class TracedSink:

@@ -172,6 +172,14 @@ GOLDEN: list[tuple[Event, dict[str, Any]]] = [
         },
     ),
     (
+        events.MessagesReplaced(message_ids=("m1", "m2"), by_run_id="r2"),
+        {"message_ids": ["m1", "m2"], "by_run_id": "r2"},
+    ),
+    (
+        events.PendingChanged(revision=3, changed=("m1",), retracted=("m2",)),
+        {"revision": 3, "changed": ["m1"], "retracted": ["m2"]},
+    ),
+    (
         events.PendingChanged(revision=2, added=("m1",), consumed=("m0",)),
         {"revision": 2, "added": ["m1"], "consumed": ["m0"]},
     ),

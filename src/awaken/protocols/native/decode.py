@@ -5,22 +5,26 @@ Pure: ids and the tenant are arguments.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, assert_never
+from typing import Any, Final, TypeVar, assert_never
 from urllib.parse import parse_qsl
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from awaken.domain import message as messages
+from awaken.domain.delivery import Boundary, DeliveryMode, Granularity
 from awaken.domain.dispatch import Mode
 from awaken.domain.ids import is_client_id
 from awaken.domain.message import Message, Role
 from awaken.domain.record import Record
-from awaken.domain.run import OnDisconnect
-from awaken.domain.submission import OnBusy, Submission
+from awaken.domain.run import OnDisconnect, Run
+from awaken.domain.submission import IdempotencyKey, OnBusy, Submission
 from awaken.errors import RequestError
-from awaken.protocols.native import wire
+from awaken.protocols.native import wire, wire_pending
 
 MAX_PROBLEMS = 20
 """How many problems of one request are listed."""
@@ -32,7 +36,8 @@ class Caller(Record):
     """Whose request it is, and what it calls itself.
 
     `actor` is the name that stops and decisions are recorded under. `credential` is what limits are
-    counted by, no secret, and empty where nothing is counted.
+    counted by, no secret, and empty where nothing is counted. `route` is the method and path, which
+    `idempotency_key` belongs to.
     """
 
     tenant: str
@@ -40,6 +45,8 @@ class Caller(Record):
     credential: str = ""
     transport_request_id: str | None = None
     correlation_id: str | None = None
+    route: str = ""
+    idempotency_key: str | None = None
 
 
 # --- bodies --------------------------------------------------------------------------------------
@@ -147,19 +154,74 @@ def background_submission(
 
 
 def thread_submission(
-    request: wire.MessagesRequest, thread_id: str, caller: Caller, new_id: Callable[[], str]
+    request: wire_pending.MessagesRequest,
+    thread_id: str,
+    caller: Caller,
+    new_id: Callable[[], str],
 ) -> Submission:
-    """Messages for a thread, as a background run."""
-    return _submission(
+    """Messages for a thread."""
+    on_busy, delivery = _delivered(request.mode, request.delivery, None)
+    submission = _submission(
         request,
         caller,
         new_id,
         thread_id=thread_id,
         mode=Mode.background,
-        on_busy=OnBusy.enqueue if request.mode == "queue" else OnBusy.interrupt,
+        on_busy=on_busy,
         available_at=request.available_at,
         dedupe_key=request.dedupe_key,
     )
+    return replace(submission, delivery=delivery)
+
+
+def run_inputs(
+    request: wire_pending.InputsRequest, run: Run, caller: Caller, new_id: Callable[[], str]
+) -> Submission:
+    """Messages for a run."""
+    on_busy, delivery = _delivered(request.mode, request.delivery, run.run_id)
+    submission = _submission(
+        request,
+        caller,
+        new_id,
+        thread_id=run.thread_id,
+        mode=Mode.background,
+        on_busy=on_busy,
+    )
+    agent_id = request.agent_id or run.agent_id
+    return replace(submission, delivery=delivery, agent_id=agent_id)
+
+
+_MODES: Final = {
+    "queue": Boundary.new_run,
+    "steer": Boundary.next_step,
+    "live_then_queue": Boundary.next_step,
+    "interrupt_then_queue": Boundary.interrupt,
+    "resume_open_run": Boundary.resume_input,
+}
+_ON_BUSY: Final = {
+    Boundary.interrupt: OnBusy.interrupt,
+    Boundary.next_step: OnBusy.steer,
+    Boundary.on_natural_end: OnBusy.steer,
+    Boundary.resume_input: OnBusy.enqueue,
+    Boundary.new_run: OnBusy.enqueue,
+}
+
+
+def _delivered(
+    mode: str, given: wire_pending.Delivery | None, run_id: str | None
+) -> tuple[OnBusy, DeliveryMode]:
+    """What a delivery does to a busy thread; `run_id` is the run it is addressed to."""
+    if given is None:
+        delivery = DeliveryMode(boundary=_MODES[mode], target_run=run_id)
+    else:
+        delivery = DeliveryMode(
+            boundary=Boundary(given.boundary),
+            granularity=Granularity(given.granularity),
+            barrier=given.barrier,
+            target_run=given.target_run_id or run_id,
+            fallback=given.fallback,
+        )
+    return _ON_BUSY[delivery.boundary], delivery
 
 
 def _submission(
@@ -186,9 +248,22 @@ def _submission(
         available_at=available_at,
         dedupe_key=dedupe_key,
         on_disconnect=on_disconnect,
+        actor=caller.actor,
+        idempotency=_idempotency(request, caller),
         transport_request_id=caller.transport_request_id,
         correlation_id=caller.correlation_id,
         metadata=request.metadata,
+    )
+
+
+def _idempotency(request: wire.Input, caller: Caller) -> IdempotencyKey | None:
+    if caller.idempotency_key is None:
+        return None
+    body = request.model_dump_json().encode()
+    return IdempotencyKey(
+        route=caller.route,
+        key=caller.idempotency_key,
+        fingerprint=hashlib.sha256(body).hexdigest(),
     )
 
 
@@ -209,13 +284,14 @@ def input_messages(
         Message(
             message_id=given.id or new_id(),
             role=Role(given.role),
-            content=_blocks(given.content),
+            content=content_blocks(given.content),
         )
         for given in inputs
     )
 
 
-def _blocks(content: str | list[wire.Block]) -> tuple[messages.Block, ...]:
+def content_blocks(content: str | list[wire.Block]) -> tuple[messages.Block, ...]:
+    """The content of a message."""
     if isinstance(content, str):
         return (messages.TextBlock(text=content),)
     return tuple(_block(block) for block in content)
@@ -257,6 +333,17 @@ def invalid_field(field: str, problem: str) -> RequestError:
     return RequestError(
         "invalid_field", f"{field}: {problem}", status=422, details={"field": field}
     )
+
+
+def idempotency_key(value: str | None) -> str | None:
+    """The `Idempotency-Key` of a request.
+
+    Raises:
+        RequestError: `invalid_field`, it is not 1 to 255 visible ASCII characters.
+    """
+    if value is not None and not re.fullmatch(r"[!-~]{1,255}", value):
+        raise invalid_field("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    return value
 
 
 def request_id(value: str | None) -> str | None:

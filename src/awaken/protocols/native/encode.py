@@ -57,7 +57,8 @@ FIELDS: Final[dict[type[Event], tuple[str, ...]]] = {
     events.StateSnapshot: ("snapshot",),
     events.StateDelta: ("delta",),
     events.MessageCommitted: ("message_seq", "message"),
-    events.PendingChanged: ("revision", "added", "retracted", "consumed"),
+    events.MessagesReplaced: ("message_ids", "by_run_id"),
+    events.PendingChanged: ("revision", "added", "changed", "retracted", "consumed"),
     events.TicketOpened: ("ticket",),
     events.TicketClosed: ("ticket_id", "status", "by", "decision_id"),
     events.ChildStarted: ("run_id", "thread_id", "tool_call_id"),
@@ -97,6 +98,8 @@ INSIDE: Final[dict[type, tuple[str, ...]]] = {
         "message",
         "response_schema",
         "expires_at",
+        "on_expiry",
+        "quorum",
         "status",
     ),
 }
@@ -113,9 +116,11 @@ class NativeEncoder:
         return _frames(entry, _envelope(entry.thread_id, entry.run_id, entry.at))
 
     def close(self, reason: CloseReason) -> list[Frame]:
-        """Nothing at a clean end, else the advice to reconnect in a second."""
+        """Nothing at a clean end, `thread_deleted`, or the advice to reconnect in a second."""
         if reason is CloseReason.finished:
             return []
+        if reason is CloseReason.deleted:
+            return [Frame(event="thread_deleted", data=b"{}")]
         return [Frame(event="reconnect", data=b"{}", retry_ms=RECONNECT_MS)]
 
 

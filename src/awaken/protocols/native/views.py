@@ -8,13 +8,15 @@ from typing import Any, assert_never
 import msgspec
 
 from awaken.domain import dispatch as dispatches
+from awaken.domain.care import DeadLetter
+from awaken.domain.delivery import PendingEntry, PendingQueue
 from awaken.domain.dispatch import Dispatch
 from awaken.domain.message import StoredMessage
 from awaken.domain.run import Run
 from awaken.domain.submission import Accepted, Explanation
 from awaken.domain.thread import Thread
 from awaken.domain.ticket import Decision, Ticket
-from awaken.protocols.native import wire
+from awaken.protocols.native import wire, wire_care, wire_pending
 
 
 def accepted(record: Accepted) -> wire.Accepted:
@@ -25,6 +27,32 @@ def accepted(record: Accepted) -> wire.Accepted:
         status=record.status.value,
         position=record.position,
         cursor=record.cursor,
+        fallback_run_id=record.fallback_run_id,
+    )
+
+
+def pending_queue(queue: PendingQueue) -> wire_pending.PendingQueue:
+    return wire_pending.PendingQueue(
+        thread_id=queue.thread_id,
+        revision=queue.revision,
+        items=[pending_message(entry, place) for place, entry in enumerate(queue.entries, 1)],
+    )
+
+
+def pending_message(entry: PendingEntry, place: int) -> wire_pending.PendingMessage:
+    follow_up = entry.follow_up
+    return wire_pending.PendingMessage(
+        message_id=entry.message.message_id,
+        position=place,
+        revision=entry.revision,
+        role=entry.message.role.value,
+        content=[msgspec.to_builtins(block) for block in entry.message.content],
+        run_id=entry.run_id,
+        fallback_run_id=None if follow_up is None else follow_up.run.run_id,
+        boundary=entry.mode.boundary.value,
+        granularity=entry.mode.granularity.value,
+        barrier=entry.mode.barrier,
+        created_at=entry.created_at,
     )
 
 
@@ -40,6 +68,7 @@ def run(record: Run, open_tickets: Sequence[Ticket]) -> wire.Run:
         result=None if outcome is None or outcome.text is None else _result(outcome.text),
         parent_run_id=record.parent_run_id,
         retry_of=record.retry_of,
+        started_by=record.started_by,
         client_run_id=record.client_run_id,
         dispatch_id=record.dispatch_id,
         resolution_id=record.resolution_id,
@@ -50,7 +79,7 @@ def run(record: Run, open_tickets: Sequence[Ticket]) -> wire.Run:
         steps=record.steps,
         usage=_usage(record),
         active_ms=record.active_ms,
-        input_message_seqs=list(record.input.seqs),
+        input_message_seqs=list((record.input if record.input.ranges else record.answers).seqs),
         output_message_seqs=list(record.output.seqs),
         metadata=record.metadata,
         created_at=record.created_at,
@@ -127,6 +156,9 @@ def ticket(record: Ticket) -> wire.Ticket:
         status=record.status.value,
         opened_at=record.opened_at,
         expires_at=record.expires_at,
+        on_expiry=record.on_expiry.value,
+        quorum=record.quorum,
+        approved_by=[vote.by or "" for vote in record.votes],
         closed_at=record.closed_at,
         decision=None if record.decision is None else _decision(record.decision),
     )
@@ -207,6 +239,24 @@ def dispatch(record: Dispatch) -> wire.Dispatch:
         created_at=record.created_at,
         updated_at=record.updated_at,
         **_body(record.body),
+    )
+
+
+def dead_letter(record: DeadLetter, retried_by: str | None) -> wire_care.DeadLetter:
+    dispatch = record.dispatch
+    return wire_care.DeadLetter(
+        dispatch_id=record.dispatch_id,
+        run_id=record.run_id,
+        thread_id=record.thread_id,
+        agent_id=record.agent_id,
+        reason=record.reason,
+        last_error=record.last_error,
+        attempt=0 if dispatch is None else dispatch.attempt,
+        expiries=0 if dispatch is None else dispatch.expiries,
+        mode=None if dispatch is None else dispatch.mode.value,
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+        retried_by=retried_by,
     )
 
 

@@ -193,7 +193,7 @@ class Input(RequestModel):
     )
 
 
-OnBusy = Literal["interrupt", "enqueue", "reject"]
+OnBusy = Literal["interrupt", "enqueue", "steer", "rollback", "reject"]
 
 
 class RunRequest(Input):
@@ -202,7 +202,8 @@ class RunRequest(Input):
     thread_id: ClientId | None = Field(default=None, description="Default: a new thread.")
     on_busy: OnBusy = Field(
         default="interrupt",
-        description="When the thread is busy: stop what runs, wait behind it, or be refused (409).",
+        description="When the thread is busy: stop what runs, wait behind it, be read by it, "
+        "stop it and hide its messages, or be refused (409).",
     )
     on_disconnect: Literal["continue", "cancel"] = Field(
         default="continue",
@@ -224,16 +225,6 @@ class BackgroundRequest(Input):
     )
 
 
-class MessagesRequest(Input):
-    """Messages for a thread, as a background run."""
-
-    mode: Literal["queue", "interrupt_then_queue"] = Field(
-        default="queue", description="Wait behind what runs, or stop it first."
-    )
-    available_at: int | None = Field(default=None, ge=0, le=MAX_TIME)
-    dedupe_key: ClientId | None = None
-
-
 class DecisionRequest(RequestModel):
     """The answer to a ticket."""
 
@@ -252,6 +243,10 @@ class DecisionRequest(RequestModel):
     arguments_hash: str | None = Field(
         default=None,
         description="That of the ticket as it was seen: refused (409) if it is another by now.",
+    )
+    remember: Literal["allow", "deny"] | None = Field(
+        default=None,
+        description="Make a rule of it: nobody is asked again about these very arguments.",
     )
 
 
@@ -315,6 +310,11 @@ class Accepted(AnswerModel):
     status: Literal["created", "running", "waiting", "done"]
     position: int | None
     cursor: int
+    fallback_run_id: str | None = Field(
+        default=None,
+        description="For messages that steer: the run that starts with them if `run_id` does not "
+        "read them.",
+    )
 
 
 class Decision(AnswerModel):
@@ -332,7 +332,9 @@ class Ticket(AnswerModel):
 
     `resume_mode` says what the answer is used for: `replay_tool_call` allows the call,
     `pass_decision_to_tool` answers the tool's question, `use_decision_as_tool_result` is the
-    result of the call. `response_schema` is the JSON schema the payload must fit.
+    result of the call. `response_schema` is the JSON schema the payload must fit. `quorum` people
+    have to allow it; `approved_by` are those who did before the last one. `on_expiry` says what
+    happens at `expires_at`: the call is denied, or the run is stopped.
     """
 
     ticket_id: str
@@ -349,6 +351,9 @@ class Ticket(AnswerModel):
     status: Literal["open", "answered", "denied", "expired", "cancelled", "superseded"]
     opened_at: int
     expires_at: int | None
+    on_expiry: Literal["deny", "cancel", "leave"]
+    quorum: int
+    approved_by: list[str]
     closed_at: int | None
     decision: Decision | None
 
@@ -395,6 +400,7 @@ class Run(AnswerModel):
     result: Result | None
     parent_run_id: str | None
     retry_of: str | None
+    started_by: str | None
     client_run_id: str | None
     dispatch_id: str | None
     resolution_id: str

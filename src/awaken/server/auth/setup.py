@@ -29,7 +29,7 @@ def make_security(settings: Settings, clock: Clock) -> Security:
     Raises:
         SettingsError: a key cannot be used, or what tokens need is missing.
     """
-    keys = _read_keys(settings) if settings.has_keys else None
+    keys = read_keys(settings) if settings.has_keys else None
     defaults = KeyLimits(
         settings.key_requests_per_minute,
         settings.key_concurrent_runs,
@@ -47,7 +47,12 @@ def make_guard(settings: Settings) -> Guard:
     return Guard(settings.outbound_allow)
 
 
-def _read_keys(settings: Settings) -> list[Key]:
+def read_keys(settings: Settings) -> list[Key]:
+    """The keys that the settings name, each and all of them checked.
+
+    Raises:
+        SettingsError: one cannot be used; the text says which setting it is of.
+    """
     written = settings.api_keys.get_secret_value() if settings.api_keys else ""
     name = "AWAKEN_API_KEYS"
     try:

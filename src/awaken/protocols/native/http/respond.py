@@ -17,7 +17,7 @@ from awaken.protocols.encoder import CloseReason
 from awaken.protocols.native.encode import NativeEncoder, encode_segment
 from awaken.protocols.native.http.asgi import ClientGone, Receive, Send
 from awaken.streams.delivered import Delivered
-from awaken.streams.subscription import StreamsClosed
+from awaken.streams.subscription import StreamsClosed, ThreadGone
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,12 @@ async def follow(batches: Batches, receive: Receive, send: Send) -> None:
     """
     async with aclosing(batches):
         reason = await while_connected(receive, partial(_pump, batches, send))
-    if reason is CloseReason.finished:
+    if last := NativeEncoder().close(reason):
+        await send_piece(send, sse.render(last))
+    if reason in (CloseReason.finished, CloseReason.deleted):
         await end(send)
     else:
         # An end without the final chunk: the client sees a broken connection, not a whole answer.
-        await send_piece(send, sse.render(NativeEncoder().close(reason)))
         abandoned.set(True)
 
 
@@ -73,6 +74,8 @@ async def _pump(batches: Batches, send: Send) -> CloseReason:
         async for batch in batches:
             await _send_batch(send, batch)
             del batch  # not held by a stream that waits for the next one
+    except ThreadGone:
+        return CloseReason.deleted
     except StreamsClosed:
         return CloseReason.drain
     except StoreFault as fault:

@@ -24,6 +24,7 @@ from awaken.protocols.native.http.params import (
 )
 from awaken.protocols.native.http.services import Asking, Served, Services
 from awaken.protocols.native.http.wait import WaitResponse
+from awaken.streams.expired import check_run_log
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=JsonRoute, responses=ERRORS)
 
@@ -107,6 +108,7 @@ async def list_run_events(
 ) -> wire.EventPage:
     """The run's entries of the event log."""
     run = await existing_run(services, caller, run_id)
+    await check_run_log(services.store, run)
     return await event_page(services, caller, run.thread_id, run_id, query)
 
 

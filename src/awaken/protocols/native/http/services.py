@@ -12,15 +12,16 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import Depends
 from starlette.requests import Request
 
+from awaken.domain.care import retry_id
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Accepted, Submission
 from awaken.domain.ticket import Ticket, TicketStatus
-from awaken.mailbox.service import Mailbox
+from awaken.mailbox.service import Mailbox, draining
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.resolver import Resolver
 from awaken.ports.store import Store, TicketFilter
-from awaken.protocols.native.decode import Caller, request_id
-from awaken.protocols.native.http.asgi import Scope, header
+from awaken.protocols.native.decode import Caller, idempotency_key, request_id
+from awaken.protocols.native.http.asgi import Scope, header, route_path
 from awaken.protocols.native.http.identity import identity_of
 from awaken.streams.hub import Hub
 
@@ -80,6 +81,26 @@ class Services:
                 self.quota.end_run(submission.tenant, submission.run_id)
         return accepted
 
+    async def retry(self, caller: Caller, run_id: str) -> Accepted:
+        """Try a failed run again for `caller`.
+
+        Raises:
+            Refusal: `draining`, the caller's quota is used up, or as `Keeper.retry`.
+        """
+        if self.mailbox.draining:
+            raise draining()
+        again = retry_id(run_id)
+        if await self.store.known_runs(caller.tenant, [again]):
+            return await self.mailbox.keeper.retry(caller, run_id)
+        await self.quota.begin_run(caller, again, self.store)
+        accepted: Accepted | None = None
+        try:
+            accepted = await self.mailbox.keeper.retry(caller, run_id)
+        finally:
+            if accepted is None:
+                self.quota.end_run(caller.tenant, again)
+        return accepted
+
     async def open_tickets(self, run: Run) -> list[Ticket]:
         """What `run` asks, first question first; only a waiting run has open tickets."""
         if run.status is not RunStatus.waiting:
@@ -105,6 +126,8 @@ def caller_of(scope: Scope) -> Caller:
         credential=identity.credential,
         transport_request_id=request_id(header(scope, b"x-request-id")),
         correlation_id=request_id(header(scope, b"x-correlation-id")),
+        route=f"{scope['method']} {route_path(scope)}",
+        idempotency_key=idempotency_key(header(scope, b"idempotency-key")),
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from msgspec.structs import replace
 
-from awaken.domain.submission import Submission
+from awaken.domain.submission import Accepted, Submission
 from awaken.domain.thread import ThreadHead
 from awaken.errors import not_found
 from awaken.ports.store import MessageFilter
@@ -38,6 +38,7 @@ from awaken.protocols.native.http.asgi import (
 )
 from awaken.protocols.native.http.respond import Headers, begin, end, follow, send_piece
 from awaken.protocols.native.http.services import Services, caller_of, services_of
+from awaken.streams.expired import check_run_log, check_thread_cursor
 from awaken.streams.follow import Until, check_cursor, follow_run, follow_thread
 from awaken.streams.subscription import Subscription
 
@@ -84,10 +85,12 @@ async def start_run(scope: Scope, receive: Receive, send: Send, _: str) -> None:
     with subscription:
         submission = replace(submission, thread_id=thread_id)
         accepted = await services.submit(caller, submission)
-        subscription.seek(accepted.cursor, accepted.run_id)
+        subscription.seek(accepted.cursor, accepted.run_id, accepted.thread_id)
+        fallback = _fallback(accepted)
         del submission, accepted, caller  # not held as long as the stream is open
         place = f"{scope.get('root_path', '')}/v1/runs/{subscription.run_id}"
-        await begin(send, ((b"content-location", place.encode()), *_names(subscription)))
+        named = ((b"content-location", place.encode()), *_names(subscription), *fallback)
+        await begin(send, named)
         await follow(follow_run(services.store, subscription, "activation"), receive, send)
 
 
@@ -97,6 +100,12 @@ async def _read_submission(
     check_content_type(scope)
     request = parse(wire.RunRequest, await read_body(scope, receive))
     return run_submission(request, caller, services.ids.new)
+
+
+def _fallback(accepted: Accepted) -> Headers:
+    if accepted.fallback_run_id is None:
+        return ()
+    return ((b"awaken-fallback-run-id", accepted.fallback_run_id.encode()),)
 
 
 def _names(subscription: Subscription) -> Headers:
@@ -132,6 +141,7 @@ async def _run_subscription(
         raise not_found("run", run_id)
     if cursor is not None:
         check_cursor(cursor, await services.store.head(tenant, run.thread_id))
+    await check_run_log(services.store, run)
     return services.hub.subscribe(tenant, run.thread_id, cursor or 0, run.run_id), until
 
 
@@ -172,13 +182,19 @@ async def _thread_subscription(
     head = await services.store.head(tenant, thread_id)
     if head is None:
         raise not_found("thread", thread_id)
+    start = given.get("from", "now")
     if cursor is None:
-        cursor = _start(given.get("from", "now"), head)
+        cursor = _start(start, head)
         if snapshot:
-            if given.get("from", "now") == "now":
+            if start == "now":
                 cursor = await _open_step(services, head)
             prelude = await _snapshot(services, head, cursor)
+        start_is_given = start not in ("start", "now")
+    else:
+        start_is_given = True
     check_cursor(cursor, head)
+    if start_is_given:
+        await check_thread_cursor(services.store, tenant, thread_id, cursor)
     return services.hub.subscribe(tenant, thread_id, cursor), prelude
 
 

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Response
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Stop
 from awaken.domain.thread import Thread
-from awaken.errors import RequestError, not_found
+from awaken.errors import Refusal, RequestError, not_found
 from awaken.ports.store import MessageFilter, Page, RunFilter
 from awaken.protocols.native import views, wire
+from awaken.protocols.native import wire_pending as pending
 from awaken.protocols.native.decode import Caller, thread_submission
 from awaken.protocols.native.http import cursors
 from awaken.protocols.native.http.events import event_page
@@ -144,9 +145,9 @@ async def list_messages(
 
 @router.post("/{thread_id}/messages", status_code=202)
 async def add_messages(
-    thread_id: ThreadId, request: wire.MessagesRequest, services: Served, caller: Asking
+    thread_id: ThreadId, request: pending.MessagesRequest, services: Served, caller: Asking
 ) -> wire.Accepted:
-    """Messages for a thread there is, as a background run behind what runs, or in its place."""
+    """Messages for a thread there is: behind what runs, read by it, or in its place."""
     await existing_thread(services, caller, thread_id)
     submission = thread_submission(request, thread_id, caller, services.ids.new)
     return views.accepted(await services.submit(caller, submission))
@@ -247,10 +248,21 @@ async def cancel_thread(
     services: Served,
     caller: Asking,
     response: Response,
-    request: wire.StopRequest | None = None,
+    request: pending.ThreadStopRequest | None = None,
 ) -> wire.ThreadStopped:
-    """Stop what runs, waits and is queued in the thread; 200 `nothing_to_stop` when it is idle."""
+    """Stop what runs, waits and is queued in the thread; 200 `nothing_to_stop` when it is idle.
+
+    With `message_id` only what that message started, also if it has not arrived yet; 409
+    `already_finished` when that has ended.
+    """
     reason = request.reason if request else None
+    if request is not None and request.message_id is not None:
+        stop = await services.mailbox.cancel_message(
+            caller.tenant, thread_id, request.message_id, by=caller.actor, reason=reason
+        )
+        if stop is Stop.too_late:
+            raise _too_late(request.message_id)
+        return _stopped(thread_id, stop, "cancel_requested", 1, response)
     stop, count = await services.mailbox.cancel_thread(
         caller.tenant, thread_id, by=caller.actor, reason=reason
     )
@@ -273,6 +285,14 @@ async def interrupt_thread(
         caller.tenant, thread_id, by=caller.actor, reason=reason
     )
     return _stopped(thread_id, stop, "interrupt_requested", count, response)
+
+
+def _too_late(message_id: str) -> Refusal:
+    return Refusal(
+        "already_finished",
+        f"the run of message {message_id!r} has finished",
+        details={"message_id": message_id},
+    )
 
 
 def _stopped(

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query
 from pydantic import BeforeValidator
 
+from awaken.domain.rule import Effect
 from awaken.domain.ticket import Ticket, TicketStatus
 from awaken.errors import RequestError, not_found
 from awaken.ports.store import TicketFilter
@@ -124,6 +125,7 @@ async def _decide(
         payload=request.payload,
         decision_id=request.decision_id,
         arguments_hash=request.arguments_hash,
+        remember=None if request.remember is None else Effect(request.remember),
     )
     return wire.Decided(ticket=views.ticket(decided.ticket), resumed=decided.resumed)
 

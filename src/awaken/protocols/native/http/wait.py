@@ -45,7 +45,7 @@ class WaitResponse(Response):
         with reader as subscription:
             submission = replace(submission, thread_id=thread_id)
             accepted = await services.submit(self._caller, submission)
-            subscription.seek(accepted.cursor, accepted.run_id)
+            subscription.seek(accepted.cursor, accepted.run_id, accepted.thread_id)
             try:
                 if accepted.status not in ENDED:
                     await while_connected(receive, lambda: self._wait_end(subscription, send))

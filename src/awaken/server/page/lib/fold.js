@@ -141,6 +141,10 @@ export class Thread {
   apply({ type, entry }) {
     if (type === 'thread_snapshot') return this.#begin(entry);
     if (type === 'message_committed') this.messageIds.add(entry.event.message.message_id);
+    if (type === 'messages_replaced') {
+      this.runs.delete(entry.run_id); // rolled back: nobody is shown it any more
+      return;
+    }
     const run = this.run(entry.run_id);
     run.apply(entry);
     if (run.items.length) run.place ??= entry.seq;

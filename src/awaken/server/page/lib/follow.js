@@ -97,7 +97,7 @@ class Follower {
     const events = [];
     for (const frame of frames) {
       if (frame.retry) this.#waitMs = frame.retry;
-      if (frame.event === 'reconnect') continue;
+      if (frame.event === 'reconnect' || frame.event === 'thread_deleted') continue;
       const event = { type: frame.event, entry: JSON.parse(frame.data) };
       if (frame.id !== undefined) this.#cursor = frame.id;
       events.push(event);
@@ -108,7 +108,8 @@ class Follower {
   }
 
   async #refused(refusal) {
-    if (refusal.code === 'cursor_ahead') {
+    const old = refusal.code === 'events_expired' && this.#cursor !== null;
+    if (refusal.code === 'cursor_ahead' || old) {
       this.#cursor = null;
       this.watcher.onRestart?.();
       return;

@@ -81,6 +81,8 @@ class LetterRow {
       return pressed;
     };
     const reason = letter.last_error ?? letter.reason;
+    this.requeue = can.requeue && act('requeue', 'Requeue', {});
+    this.retried = h('span', { class: 'words' });
     this.node = h(
       'li',
       { class: 'line', 'data-dispatch': letter.dispatch_id },
@@ -94,6 +96,7 @@ class LetterRow {
           reason ? plain(reason) : 'given up',
           ` · attempt ${letter.attempt + 1}`,
         ),
+        this.retried,
         trouble.node,
       ),
       h(
@@ -104,10 +107,16 @@ class LetterRow {
       h(
         'span',
         { class: 'buttons' },
-        can.requeue && act('requeue', 'Requeue', {}),
+        this.requeue,
         can.discard && act('discard', 'Discard', { class: 'danger' }),
       ),
     );
+  }
+
+  /** What was taken up again stays in the list, with the run that took its place. */
+  update({ retried_by: by }) {
+    if (this.requeue) show(this.requeue, !by);
+    refill(this.retried, ...(by ? ['Tried again: ', runLink(by)] : []));
   }
 }
 

@@ -139,7 +139,9 @@ function commands(all) {
   const agent = all.find(({ agent_id: id }) => id === 'storyteller') ?? all[0];
   const body = JSON.stringify({
     agent_id: agent?.agent_id ?? 'default',
-    messages: [{ role: 'user', content: 'tokens=40 Hello' }],
+    messages: [
+      { role: 'user', content: agent?.agent_id === 'storyteller' ? 'tokens=40 Hello' : 'Hello' },
+    ],
   });
   const at = (place) => address(place).href;
   return h(

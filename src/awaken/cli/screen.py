@@ -1,4 +1,4 @@
-"""What `awaken chat` shows, and how it reads lines: a terminal, or pipes.
+"""What `awaken chat` and `runs tail` show, and how lines are read: a terminal, or pipes.
 
 What comes from a model or a tool is data: control characters in it would reach the terminal as
 commands, and invisible ones could make an approver read something else than what is approved.
@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from awaken.cli.show import colours
 from awaken.client import Event, RunView
 from awaken.client.fold import message_text
 
@@ -49,8 +50,14 @@ def shortened(text: str) -> str:
 class Screen:
     """Writes the conversation; pieces of one kind go on the same line as they come."""
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        self._console = Console(file=file, highlight=False, soft_wrap=True)
+    def __init__(self, file: TextIO | None = None, *, errors: bool = False) -> None:
+        self._console = Console(
+            file=file,
+            stderr=errors,
+            color_system=colours(),
+            highlight=False,
+            soft_wrap=True,
+        )
         self._open: str | None = None
         self._said = False
 

@@ -1,4 +1,4 @@
-"""`awaken chat`: a conversation with an agent of a running server, in the terminal.
+"""A conversation with an agent of a running server, in the terminal.
 
 Asking and following take turns. At a prompt nothing runs here, so a line is read as any program
 reads one; while the agent works, an event loop follows its events. What the agent did is on the
@@ -8,7 +8,6 @@ server: this program can be ended at any time, and goes on where it was with `--
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,15 +16,15 @@ from typing import Any, Final, Literal, TypeVar
 import anyio
 from anyio.abc import TaskStatus
 
+from awaken.cli.screen import Lines, Screen, exactly
+from awaken.cli.session import api_key, told
+from awaken.cli.show import complain
 from awaken.client import DEFAULT_URL, Agent, Client, ClientError, EventStream, Fold, RunView
 from awaken.client.patience import OnPause, say_nothing
-from awaken.server.screen import Lines, Screen, exactly
 
 T = TypeVar("T")
 
 GIVE_UP_SECONDS: Final = 60.0
-KEY_VARIABLE: Final = "AWAKEN_API_KEY"
-"""Has the user's own key, for a server that wants one; others can see a command line."""
 _FAVOURITES: Final = ("default", "chat", "assistant")
 """Who is talked to when nobody is named, if there are several."""
 
@@ -70,8 +69,10 @@ class Chat:
                 if text.strip():
                     self._say(text)
         except ClientError as error:
-            self._screen.trouble(what_to_do(self._url, error))
-            return 1
+            message, code = told(self._url, error)
+            self._screen.end_line()
+            complain(message)
+            return code
         except (Leave, KeyboardInterrupt):
             self._part()
             return 0
@@ -83,7 +84,7 @@ class Chat:
             self._url,
             give_up_seconds=give_up_seconds,
             on_pause=on_pause,
-            api_key=os.environ.get(KEY_VARIABLE) or None,
+            api_key=api_key(),
         )
 
     # --- coming and going
@@ -332,12 +333,3 @@ def _call(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     return anyio.run(run)
-
-
-def what_to_do(url: str, error: ClientError) -> str:
-    """Why there is no conversation, and what helps."""
-    if error.status == 401:
-        return f"{url} wants a key; put yours into {KEY_VARIABLE} ({error.code})"
-    if error.code == "unreachable" and error.status is None:
-        return f"there is no server at {url}; start one with: awaken serve"
-    return error.message
