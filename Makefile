@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup
 CHECKED := src tests tools $(wildcard bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow soak check fmt bench docs lock clean
+.PHONY: help install serve test test-slow interop soak check fmt bench docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,11 @@ test: $(STAMP) ## Run the tests, the examples of the docs among them
 test-slow: $(STAMP) ## Run the tests marked slow
 	$(PYTEST) -m slow --timeout 300 $(ARGS)
 
-soak: $(STAMP) ## Run the tests marked soak, one after the other
-	$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
+interop: $(STAMP) ## Drive the stock clients of the protocols; needs Node and npm
+	$(PYTEST) -m "not soak" --timeout 300 tests/interop $(ARGS)
+
+soak: $(STAMP) ## Simulate, race and kill servers for an hour, and write docs/soak/report.md
+	$(BIN)/python -m tests.soak $(ARGS)
 
 check: $(STAMP) ## Run all static checks
 	$(BIN)/ruff check
@@ -40,6 +43,7 @@ check: $(STAMP) ## Run all static checks
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python tools/diagrams.py --check
 	$(BIN)/python tools/docs.py --check
+	$(BIN)/python tools/site.py --check
 
 fmt: $(STAMP) ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only
@@ -48,9 +52,10 @@ fmt: $(STAMP) ## Format the code and apply safe fixes
 bench: $(STAMP) ## Run the benchmarks
 	$(BIN)/python -m bench $(ARGS)
 
-docs: $(STAMP) ## Write the generated pages of the docs
+docs: $(STAMP) ## Write the generated pages of the docs, and build the site in site/
 	$(BIN)/python tools/docs.py
 	$(BIN)/python tools/diagrams.py
+	$(BIN)/python tools/site.py
 
 # The lock is for every platform and Python version that pyproject.toml allows, and names no index.
 # Versions stay as they are unless pyproject.toml rules them out; ARGS=--upgrade takes newer ones.
@@ -63,7 +68,7 @@ lock: ## Bring requirements.lock up to date with pyproject.toml
 	@if grep -n '://' requirements.lock; then echo 'requirements.lock names a host' >&2; exit 1; fi
 
 clean: ## Remove .venv, caches and build output
-	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Hashes are required, so the lock is all that is installed; the package is added without its

@@ -39,6 +39,7 @@ def test_only_the_last_frame_of_an_entry_may_have_an_id() -> None:
 
 @pytest.mark.parametrize("bad", ["1\n2", "1\r2", "1\0", "\n", "x\r\ndata: y"])
 def test_line_breaks_and_nul_are_refused_in_ids_names_and_comments(bad: str) -> None:
+    """Regression list of peers.md, 13."""
     for refused in (Frame(data=b"", id=bad), Frame(data=b"", event=bad)):
         with pytest.raises(ValueError, match="CR, LF or NUL"):
             sse.render([refused])
