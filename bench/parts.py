@@ -30,7 +30,7 @@ from awaken.demo import make_agents
 from awaken.domain import dispatch as rules
 from awaken.domain.claim import Claim
 from awaken.domain.dispatch import Applied, ClaimCommand, SettleCommand
-from awaken.domain.event import Event, LogItem
+from awaken.domain.event import Entry, Event, LogItem, TextDelta
 from awaken.domain.fold import fold
 from awaken.domain.log import extend
 from awaken.domain.outcome import Outcome
@@ -45,6 +45,10 @@ from awaken.ports.clock import SystemIds
 from awaken.ports.events import EventWriter, Unwritten
 from awaken.ports.runner import Activation
 from awaken.ports.store import Store, operation
+from awaken.protocols.ag_ui.carry import Names
+from awaken.protocols.ag_ui.encode import AgUiEncoder
+from awaken.protocols.ai_sdk.encode import AiSdkEncoder
+from awaken.protocols.encoder import Encoder
 from awaken.protocols.native import wire
 from awaken.protocols.native.decode import Caller, parse, run_submission
 from awaken.protocols.native.encode import encode_segment
@@ -133,6 +137,8 @@ async def _pure(store: Store) -> Times:
         "part_decode_us": _best_us(lambda: _items.decode(data)),
         "part_frames_us": _best_us(lambda: encode_segment(segment)),
         "part_frame_us": _best_us(lambda: encode_segment(segment)) / len(events),
+        "part_ai_sdk_delta_us": _best_us(_delta(AiSdkEncoder("run"))),
+        "part_ag_ui_delta_us": _best_us(_delta(AgUiEncoder(_NAMES))),
         "part_loop_us": await _best_run_us(activation, claim),
     }
 
@@ -156,6 +162,17 @@ async def _best_run_us(activation: Activation, claim: Claim, calls: int = 300) -
             await _run(activation, claim)
         times.append(time.perf_counter() - began)
     return min(times) / calls * 1e6
+
+
+_NAMES = Names(thread_id="t", run_id="run", own_run_id="run")
+
+
+def _delta(encoder: Encoder) -> Callable[[], object]:
+    """A text delta, in a part that is open."""
+    event = TextDelta(delta="token ")
+    entries = [Entry(seq=n, thread_id="t", run_id="run", at=NOW, event=event) for n in (1, 2)]
+    encoder.encode(entries[0])
+    return lambda: encoder.encode(entries[1])
 
 
 def _submission() -> Submission:

@@ -49,5 +49,5 @@ class Rig:
         here = str(Path(__file__).resolve().parent.parent)
         return (
             f"import sys; sys.path.append({here!r}); from bench.sampler import sampled; "
-            f"from awaken.server.cli import main; sampled(main, {str(self.profile)!r})"
+            f"from awaken.cli.app import main; sampled(main, {str(self.profile)!r})"
         )

@@ -19,7 +19,13 @@ from bench.http import HOST, BadAnswer, connect, get
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 10.0
-MAIN: Final = "from awaken.server.cli import main; main()"
+MAIN: Final = """
+try:
+    from awaken.cli.app import main
+except ImportError:  # a revision of before the package of commands, to compare with
+    from awaken.server.cli import main
+main()
+"""
 
 
 class ServerFailed(Exception):

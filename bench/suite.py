@@ -19,6 +19,7 @@ from bench.measures import (
     fanout,
     first_token,
     idle,
+    long_run,
     micro,
     paced,
     recovery,
@@ -36,6 +37,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
     fanout.MEASURE,
     idle.MEASURE,
     recovery.MEASURE,
+    long_run.MEASURE,
     micro.MEASURE,
 )
 

@@ -2,47 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncGenerator
-from pathlib import Path
-from typing import Final
 
 from bench.figure import Figure, Measure, Values
-from bench.http import BadAnswer
+from bench.program import values_of
 from bench.rig import Rig
-
-ROOT: Final = Path(__file__).resolve().parent.parent.parent
 
 
 async def measure(rig: Rig) -> AsyncGenerator[Values]:
     while True:
-        yield await _once(rig)
-
-
-async def _once(rig: Rig) -> Values:
-    source = [str(rig.source)] if rig.source is not None else []
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bench.parts",
-        str(rig.directory),
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([*source, str(ROOT)])},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, errors = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        raise
-    if process.returncode:
-        told = errors.decode(errors="replace").strip().splitlines()
-        raise BadAnswer(f"the parts cannot be measured: {told[-1] if told else 'no reason given'}")
-    values: Values = json.loads(out)
-    return values
+        yield await values_of(rig, "bench.parts")
 
 
 def _stored(key: str, label: str) -> tuple[Figure, ...]:
@@ -75,6 +44,8 @@ MEASURE = Measure(
         Figure(key="part_decode_us", label="decode them", unit="µs"),
         Figure(key="part_frames_us", label="9 events to SSE frames", unit="µs"),
         Figure(key="part_frame_us", label="one of them", unit="µs"),
+        Figure(key="part_ai_sdk_delta_us", label="a text delta to an AI SDK frame", unit="µs"),
+        Figure(key="part_ag_ui_delta_us", label="a text delta to an AG-UI frame", unit="µs"),
         Figure(
             key="part_run_us",
             label="a short run: body, submit, prepare, loop, settle (of 64), frames",

@@ -107,6 +107,20 @@ class StoreFault(Fault):
         self.unknown = unknown
 
 
+class UndecodableRecord(StoreFault):
+    """A stored record that cannot be read, and which one; no other row is affected.
+
+    `tenant` is None where the read was not about one tenant's row.
+    """
+
+    def __init__(self, kind: str, identifier: object, tenant: str | None = None):
+        message = f"the stored {kind} {identifier} cannot be read"
+        super().__init__("undecodable_record", message, retryable=False)
+        self.kind = kind
+        self.identifier = str(identifier)
+        self.tenant = tenant
+
+
 def not_found(kind: str, identifier: str) -> RequestError:
     """The 404 of all lookups; also given for objects of another tenant (I10)."""
     return RequestError(

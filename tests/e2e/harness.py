@@ -28,8 +28,8 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 AWAKEN = Path(sys.executable).with_name("awaken")
-START_SECONDS = 15
-STOP_SECONDS = 15
+START_SECONDS = 60
+STOP_SECONDS = 60
 
 
 class SseEvent(NamedTuple):

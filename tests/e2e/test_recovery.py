@@ -34,6 +34,7 @@ def assert_ids_ascend(events: list[SseEvent]) -> None:
 
 
 def test_a_killed_server_goes_on_with_the_same_stream(data_dir: Path) -> None:
+    """Regression list of peers.md, 28."""
     body = run_body("storyteller", "tokens=120 delay_ms=10")
     with Server(data_dir) as server:
         with server.stream("POST", "/v1/runs", json=body) as stream:
@@ -77,6 +78,7 @@ def test_a_stream_can_be_joined_at_every_frame_after_the_run_ended(data_dir: Pat
 
 
 def test_a_stream_can_be_joined_at_every_frame_while_the_run_lives(data_dir: Path) -> None:
+    """Regression list of peers.md, 2."""
     body = run_body("storyteller", "tokens=40 delay_ms=20")
     with Server(data_dir) as server:
         with server.stream("POST", "/v1/runs", json=body) as first:

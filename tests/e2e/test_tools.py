@@ -61,6 +61,7 @@ def waiting_refund(server: Server) -> tuple[str, Any]:
 def test_a_refund_that_was_asked_for_before_a_crash_is_approved_after_it_and_happens_once(
     data_dir: Path,
 ) -> None:
+    """Regression list of peers.md, 10."""
     with Server(data_dir) as server:
         run_id, ticket = waiting_refund(server)
         server.kill()
@@ -106,6 +107,7 @@ def assert_decided_once(server: Server, run: Any) -> None:
 def test_a_decision_while_the_server_is_down_does_not_connect_and_after_a_restart_counts(
     data_dir: Path,
 ) -> None:
+    """Regression list of peers.md, 10."""
     with Server(data_dir) as server:
         run_id, ticket = waiting_refund(server)
         path = f"/v1/runs/{run_id}/decision"
@@ -136,6 +138,60 @@ def test_an_assistant_calls_both_tools_in_parallel_and_answers(data_dir: Path) -
     answer = events[-1].payload["result"]["response"]
     assert "18" in answer
     assert "42" in answer
+
+
+# --- approvers -----------------------------------------------------------------------------------
+
+GUARDED = """
+from awaken import Agent, ScriptedModel, tool
+from awaken.domain.message import ToolCall
+
+
+@tool(approval=True, approvers=["alice"])
+async def pay(amount: int) -> str:
+    "Pay."
+    return f"paid {amount}"
+
+
+def script(request):
+    last = request.messages[-1]
+    if last.role == "tool":
+        yield last.text
+    else:
+        yield ToolCall(id="c1", name="pay", arguments={"amount": 5})
+
+
+agents = [Agent("it", model=ScriptedModel(script), tools=[pay])]
+"""
+ALICE, BOB = "awaken-sk-alice-0123456789abcdef", "awaken-sk-bob-0123456789abcdef00"
+KEYS = f"alice@a:invoke+approve:{ALICE}, bob@a:invoke+approve:{BOB}"
+
+
+def test_only_the_key_of_an_approver_decides(data_dir: Path) -> None:
+    agents = data_dir.parent / "agents.py"
+    agents.write_text(GUARDED)
+    with Server(data_dir, target=str(agents), env={"AWAKEN_API_KEYS": KEYS}) as server:
+        server.http.headers["authorization"] = f"Bearer {BOB}"
+        run = server.post("/v1/runs/wait", run_body("it", "pay"))
+        (ticket,) = run["waiting"]["tickets"]
+        run_id, ticket_id = run["run_id"], ticket["ticket_id"]
+        for path, named in (
+            (f"/v1/tickets/{ticket_id}/decision", {}),
+            (f"/v1/runs/{run_id}/decision", {"tool_call_id": "c1"}),
+            (f"/v1/threads/{run['thread_id']}/decision", {"ticket_id": ticket_id}),
+        ):
+            for action in ("resume", "cancel"):
+                refused = server.http.post(path, json={"action": action, **named})
+                assert refused.status_code == 403
+                error = refused.json()["error"]
+                assert error["code"] == "not_an_approver"
+                assert error["details"] == {"ticket_id": ticket_id}
+        assert tickets_of(server, run_id) == [ticket], "it is open as before"
+
+        server.http.headers["authorization"] = f"Bearer {ALICE}"
+        decided = server.post(f"/v1/tickets/{ticket_id}/decision", {"action": "resume"})
+        assert decided["ticket"]["decision"]["by"] == "alice"
+        assert follow(server, run_id)["result"] == {"response": "paid 5"}
 
 
 # --- effects -------------------------------------------------------------------------------------

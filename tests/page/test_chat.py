@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Server, run_body
-from tests.page.webdriver import Tab
+from tests.page.webdriver import WAIT_SECONDS, Tab
 
-pytestmark = [pytest.mark.xdist_group("page-chat"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("page-chat"), pytest.mark.timeout(180)]
 
 At = Callable[[str], Tab]
 WORDS = ("Once", "upon", "a", "time", "a", "server", "told", "an", "endless", "story")
@@ -37,19 +37,19 @@ def thread_of(tab: Tab) -> str:
     return str(url).rsplit("/", 1)[1]
 
 
-def wait_answer(tab: Tab, text: str, *, seconds: float = 10) -> None:
+def wait_answer(tab: Tab, text: str, *, seconds: float = WAIT_SECONDS) -> None:
     """Until the last answer is exactly that."""
     tab.wait(f"return ({ANSWERS}).at(-1) === arguments[0]", text, seconds=seconds)
 
 
 def test_an_answer_is_streamed(at: At) -> None:
     tab = at("#/chat/storyteller")
-    say(tab, "tokens=40 delay_ms=30")
+    say(tab, "tokens=60 delay_ms=100")
     tab.wait_text(".answer", "Once#1 upon#2")
-    assert "story#40" not in tab.text(".answer"), "it was drawn at once, not as it came"
-    wait_answer(tab, story(40))
+    assert "story#60" not in tab.text(".answer"), "it was drawn at once, not as it came"
+    wait_answer(tab, story(60))
     tab.wait_gone(".composer button", "Stop")
-    assert tab.text(".bubble.user") == "tokens=40 delay_ms=30"
+    assert tab.text(".bubble.user") == "tokens=60 delay_ms=100"
 
 
 def test_a_killed_server_goes_on_in_the_same_answer_each_token_once(
@@ -57,7 +57,7 @@ def test_a_killed_server_goes_on_in_the_same_answer_each_token_once(
 ) -> None:
     with Server(data_dir) as server:
         tab.open(f"{server.base_url}/#/chat/storyteller")
-        say(tab, "tokens=120 delay_ms=25")
+        say(tab, "tokens=120 delay_ms=60")
         tab.wait_text(".answer", "#12 ")
         server.kill()
         tab.wait_text(".connection", "reconnecting")
@@ -65,7 +65,7 @@ def test_a_killed_server_goes_on_in_the_same_answer_each_token_once(
         assert "#120" not in tab.text(".answer")
         server.start()
         tab.wait_text(".connection", "live")
-        wait_answer(tab, story(120), seconds=20)
+        wait_answer(tab, story(120))
         tab.wait_gone(".away")
         tab.wait_text(".within", "Attempt")
         server_side = server.get(f"/v1/threads/{thread_of(tab)}/messages")["items"]
@@ -75,16 +75,16 @@ def test_a_killed_server_goes_on_in_the_same_answer_each_token_once(
 def test_a_stopped_server_goes_on_too(tab: Tab, data_dir: Path) -> None:
     with Server(data_dir, env={"AWAKEN_DRAIN_SECONDS": "0.2"}) as server:
         tab.open(f"{server.base_url}/#/chat/storyteller")
-        say(tab, "tokens=100 delay_ms=25")
+        say(tab, "tokens=100 delay_ms=60")
         tab.wait_text(".answer", "#12 ")
         server.stop()
         server.start()
-        wait_answer(tab, story(100), seconds=20)
+        wait_answer(tab, story(100))
 
 
 def test_a_reload_goes_on_with_the_running_answer(at: At) -> None:
     tab = at("#/chat/storyteller")
-    say(tab, "tokens=80 delay_ms=30")
+    say(tab, "tokens=80 delay_ms=60")
     tab.wait_text(".answer", "#8 ")
     tab.reload()
     tab.wait_text(".answer", "#8 ")
@@ -125,14 +125,14 @@ def test_a_tab_that_nobody_looks_at_comes_back_when_it_is_seen(tab: Tab, data_di
     """
     with Server(data_dir) as server:
         tab.open(f"{server.base_url}/#/chat/storyteller")
-        say(tab, "tokens=100 delay_ms=20")
+        say(tab, "tokens=100 delay_ms=60")
         tab.wait_text(".answer", "#8 ")
         tab.run(hide, True)
         server.kill()
         tab.wait_text(".connection", "paused")
         server.start()
         tab.run(hide, False)
-        wait_answer(tab, story(100), seconds=20)
+        wait_answer(tab, story(100))
 
 
 def test_a_story_without_an_end_does_not_stop_the_page(at: At) -> None:
@@ -141,7 +141,7 @@ def test_a_story_without_an_end_does_not_stop_the_page(at: At) -> None:
     tab.wait_text(".answer", "#500 ")
     # A page that does nothing but draw would not answer.
     late = "const began = performance.now(); await new Promise((r) => setTimeout(r)); "
-    assert tab.run_async(late + "return performance.now() - began") < 3_000
+    assert tab.run_async(late + "return performance.now() - began") < 15_000
     tab.wait("return (document.querySelector('.answer')?.textContent ?? '').endsWith('#20000')")
     tab.wait_gone(".composer button", "Stop")
 
@@ -197,7 +197,7 @@ def test_a_message_that_the_server_misses_is_sent_once_it_is_back(tab: Tab, data
         tab.wait_text(".entry small", "sending…: the server does not answer")
         server.start()
         wait_answer(tab, "into the dark")
-        assert tab.count(".entry") == 0
+        tab.wait_gone(".entry")
         messages = server.get(f"/v1/threads/{thread_of(tab)}/messages")["items"]
         assert len(messages) == 2
 
@@ -216,7 +216,7 @@ def test_a_message_outlives_a_reload_while_the_server_is_away(tab: Tab, data_dir
         tab.wait_text(".entry .said", "two")
         tab.devtools("Network.setBlockedURLs", urls=[])
         wait_answer(tab, "two")
-        assert tab.count(".entry") == 0
+        tab.wait_gone(".entry")
 
 
 def test_stopping(at: At) -> None:
@@ -235,7 +235,7 @@ def test_stopping(at: At) -> None:
 
 def test_a_message_for_a_busy_agent_waits_its_turn(at: At) -> None:
     tab = at("#/chat/storyteller")
-    say(tab, "tokens=40 delay_ms=40")
+    say(tab, "tokens=60 delay_ms=100")
     tab.wait_text(".answer", "Once#1")
     say(tab, "tokens=3", "Queue")
     tab.wait_text(".entry", "its turn comes")
@@ -244,7 +244,7 @@ def test_a_message_for_a_busy_agent_waits_its_turn(at: At) -> None:
     answers = tab.run(
         "return [...document.querySelectorAll('.answer')].map(e => e.innerText.trim())"
     )
-    assert answers == [story(40), story(3)]
+    assert answers == [story(60), story(3)]
 
 
 def test_a_queued_message_whose_run_is_stopped_is_given_back(at: At, server: Server) -> None:

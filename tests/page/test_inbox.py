@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.harness import Server
 from tests.page.webdriver import Tab
 
-pytestmark = [pytest.mark.xdist_group("page-inbox"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("page-inbox"), pytest.mark.timeout(180)]
 
 At = Callable[[str], Tab]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.harness import Server
 from tests.page.webdriver import Driver, Tab
 
-pytestmark = [pytest.mark.xdist_group("page-key"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("page-key"), pytest.mark.timeout(180)]
 
 KEY = "awaken-sk-0123456789abcdefghijklmnopqrstuv"
 READER = "awaken-sk-readeronly0123456789abcdefghijkl"

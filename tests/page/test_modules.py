@@ -12,7 +12,7 @@ from tests.e2e.harness import Server, SseEvent, sse_events
 from tests.page.webdriver import Driver, Tab
 from tests.streams.client_fold import Fold
 
-pytestmark = [pytest.mark.xdist_group("page-modules"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("page-modules"), pytest.mark.timeout(180)]
 
 IMPORT = """
 const main = document.querySelector('script[src]').src;

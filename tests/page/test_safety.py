@@ -10,7 +10,7 @@ from tests.e2e.harness import Server
 from tests.page.agents import LINK, ONERROR, PAYLOAD, SCRIPT
 from tests.page.webdriver import Tab
 
-pytestmark = [pytest.mark.xdist_group("page-safety"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("page-safety"), pytest.mark.timeout(180)]
 
 
 def assert_inert(tab: Tab) -> None:

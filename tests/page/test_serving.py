@@ -239,6 +239,7 @@ def test_words_can_be_read_on_all_grounds(scheme: int) -> None:
     assert not weak
 
 
+@pytest.mark.timeout(120)
 def test_the_wheel_contains_the_page(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)

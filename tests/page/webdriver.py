@@ -26,7 +26,8 @@ CHROMIUM: Final = ("chromium", "chromium-browser", "google-chrome")
 ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 """How an element is told apart from other values (WebDriver, section 12)."""
 
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 40.0
+"""The limit for what must come: long, since a busy machine is slow, and no wait when it comes."""
 
 ARGUMENTS: Final = (
     "--headless",
@@ -91,7 +92,7 @@ class Driver:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         self._size = (width, height)
         self._process: subprocess.Popen[str] | None = None
-        self._http = httpx.Client(timeout=60, trust_env=False)
+        self._http = httpx.Client(timeout=150, trust_env=False)
         self._session = ""
 
     def __enter__(self) -> Self:
@@ -122,7 +123,7 @@ class Driver:
             "browserName": "chrome",
             "goog:chromeOptions": {"binary": browser_path(), "args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
-            "timeouts": {"script": 60_000, "pageLoad": 30_000},
+            "timeouts": {"script": 120_000, "pageLoad": 120_000},
         }
         self._session = "session"
         created = self.call("POST", "", {"capabilities": {"alwaysMatch": always}})

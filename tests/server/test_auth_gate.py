@@ -435,6 +435,14 @@ async def test_when_the_tokens_of_a_day_are_used_up_no_run_is_started(limited_ap
         await finished(bob, "echo", "hi")
 
 
+# --- who it was ----------------------------------------------------------------------------------
+
+
+async def test_a_run_says_who_started_it(alice: httpx.AsyncClient) -> None:
+    run = await finished(alice, "echo", "hi")
+    assert run["started_by"] == "alice"
+
+
 # --- a port that others can reach ----------------------------------------------------------------
 
 

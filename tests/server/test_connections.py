@@ -115,6 +115,7 @@ async def test_500_clients_come_and_go_and_leave_nothing(live: Live) -> None:
 
 @pytest.mark.slow
 async def test_10_000_clients_come_and_go_and_leave_nothing(live: Live) -> None:
+    """Regression list of peers.md, 17."""
     await assert_nothing_is_left(live, 10_000)
 
 
@@ -184,6 +185,7 @@ async def test_a_new_reader_gets_a_snapshot_and_what_is_open(live: Live) -> None
     "path", ["/v1/threads/t/stream", "/v1/threads/t/stream?from=start", "/v1/runs/{run}/stream"]
 )
 async def test_a_drain_tells_readers_to_come_back_and_breaks_off(live: Live, path: str) -> None:
+    """Regression list of peers.md, 16."""
     async with await live.connect() as stream:
         body = run_body("storyteller", "tokens=1000 delay_ms=20", thread_id="t")
         await stream.send(request("POST", "/v1/runs", body))

@@ -88,3 +88,21 @@ def test_trouble_in_a_module_is_placed() -> None:
     Path("broken2.py").write_text("\n\n1 / 0\n")
     with pytest.raises(LoadError, match=r"broken2\.py:3\)$"):
         load_agents("broken2.py")
+
+
+def test_a_syntax_error_is_placed_where_it_is() -> None:
+    Path("syntax2.py").write_text("ok = 1\ndef f(:\n")
+    with pytest.raises(LoadError, match=r"invalid syntax \(\S*syntax2\.py:2\)$"):
+        load_agents("syntax2.py")
+
+
+def test_trouble_inside_a_library_is_placed_in_the_code_that_called_it() -> None:
+    Path("caller.py").write_text("import json\n\njson.loads('{')\n")
+    with pytest.raises(LoadError, match=r"JSONDecodeError: .*\(\S*caller\.py:3\)$"):
+        load_agents("caller.py")
+
+
+def test_a_module_that_ends_the_process_is_explained() -> None:
+    Path("ending.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(LoadError, match=r"^ending\.py ends the process when it is imported"):
+        load_agents("ending.py")

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from awaken.errors import StoreFault
+from awaken.leftovers import attend
 from awaken.ports.clock import SystemClock
 from awaken.ports.store import Transaction
 from awaken.server.measured import MeasuredStore
@@ -216,6 +218,23 @@ async def test_a_thread_that_a_tool_left_behind_is_seen_until_it_ends() -> None:
         await wait_until(lambda: threads_used() == 0)
         found = await scrape(app)
         assert found("awaken_tool_threads_abandoned") == 0
+
+
+async def test_a_task_that_ignored_its_stop_is_seen_until_it_ends() -> None:
+    let_go, ended = anyio.Event(), anyio.Event()
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await let_go.wait()
+        ended.set()
+
+    async with watched() as app:
+        with anyio.move_on_after(0.01):
+            await attend(shielded, "tool mule", 0.01)
+        assert (await scrape(app))("awaken_tasks_left_behind") == 1
+        let_go.set()
+        await ended.wait()
+        assert (await scrape(app))("awaken_tasks_left_behind") == 0
 
 
 async def test_faults_of_the_store_are_counted_by_their_code() -> None:

@@ -220,7 +220,7 @@ async def test_a_path_that_there_is_not_is_404(client: httpx.AsyncClient, path: 
         ("POST", "/v1/runs/x/stream", "GET, HEAD"),
         ("DELETE", "/v1/threads/x/stream", "GET, HEAD"),
         ("GET", "/v1/runs/x/cancel", "POST"),
-        ("POST", "/v1/threads/x", "GET, HEAD, PATCH"),
+        ("POST", "/v1/threads/x", "DELETE, GET, HEAD, PATCH"),
         ("OPTIONS", "/v1/runs", "GET, HEAD, POST"),
         ("POST", "/health", "GET, HEAD"),
     ],

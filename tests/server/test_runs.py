@@ -66,6 +66,7 @@ async def test_waiting_ends_with_202_when_the_time_is_over(client: httpx.AsyncCl
 
 
 async def test_a_failed_run_is_told_without_internals(client: httpx.AsyncClient) -> None:
+    """Regression list of peers.md, 13."""
     run = await finished(client, "flaky", "fail=permanent")
     assert run["status"] == "done"
     assert run["termination"]["type"] == "error"
@@ -75,7 +76,15 @@ async def test_a_failed_run_is_told_without_internals(client: httpx.AsyncClient)
 
 async def test_a_background_run_is_accepted_and_executed(client: httpx.AsyncClient) -> None:
     accepted = await start(client, "echo", "hello", thread_id="t1", dedupe_key="k", priority=3)
-    assert set(accepted) == {"run_id", "dispatch_id", "thread_id", "status", "position", "cursor"}
+    assert set(accepted) == {
+        "run_id",
+        "dispatch_id",
+        "thread_id",
+        "status",
+        "position",
+        "cursor",
+        "fallback_run_id",
+    }
     assert accepted["thread_id"] == "t1"
     stream = await client.get(f"/v1/runs/{accepted['run_id']}/stream")
     assert text_of(events_of(stream)) == "hello"

@@ -65,7 +65,7 @@ def test_a_variable_that_is_no_setting_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load_settings({"AWAKEN_PROT": "1"}, tmp_path)
-    assert "AWAKEN_PROT is not a setting; did you mean 'port'?" in caplog.text
+    assert "AWAKEN_PROT is not a setting; did you mean AWAKEN_PORT?" in caplog.text
 
 
 @pytest.mark.parametrize(

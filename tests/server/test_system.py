@@ -76,7 +76,7 @@ async def test_agents_and_capabilities_are_told(client: httpx.AsyncClient) -> No
     agents = (await client.get("/v1/agents")).json()["items"]
     assert {"echo", "storyteller", "flaky"} <= {agent["agent_id"] for agent in agents}
     capabilities = (await client.get("/v1/capabilities")).json()
-    assert "native" in capabilities["protocols"]
+    assert capabilities["protocols"] == ["native", "ai-sdk", "ag-ui"]
     info = (await client.get("/v1/system/info")).json()
     assert info["version"] == __version__
     assert info["draining"] is False

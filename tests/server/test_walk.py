@@ -19,6 +19,8 @@ from pydantic import SecretStr
 from starlette.routing import Match, Route
 
 from awaken import demo
+from awaken.protocols.ag_ui.http.routes import STREAMS as AG_UI_STREAMS
+from awaken.protocols.ai_sdk.http.chat import STREAMS
 from awaken.protocols.native.http.identity import Right
 from awaken.protocols.native.http.streams import JOIN_RUN, JOIN_THREAD, START_RUN
 from awaken.server.api import ROUTERS, make_api
@@ -31,7 +33,7 @@ from tests.server.support import assert_refused, finished
 
 API = make_api("0")
 DOCUMENT = API.openapi()
-UNDESCRIBED = {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+UNDESCRIBED = {"/docs", "/openapi.json"}
 """What describes the server itself; a key with any scope opens it."""
 ENDLESS = {"/v1/threads/{thread_id}/stream"}
 
@@ -60,7 +62,22 @@ OPERATIONS = [
 ]
 OPEN_OPERATIONS = [each for each in OPERATIONS if each.path.startswith("/health")]
 CLOSED = [each for each in OPERATIONS if each not in OPEN_OPERATIONS]
-OF_AN_OBJECT = [each for each in CLOSED if "{" in each.path]
+OF_EVERYBODY = {
+    "/v1/ai-sdk/agents/{agent_id}/runs",
+    "/v1/ai-sdk/agents/{agent_id}/runs/{thread_id}/stream",
+    "/v1/ag-ui/agents/{agent_id}/runs",
+    "/v1/ai-sdk/chat/{thread_id}/messages",
+    "/v1/ai-sdk/chat/{thread_id}/stream",
+}
+"""Agents are the same for all, and a chat that is not there is a new one: 204, its own or not."""
+OF_AN_OBJECT = [each for each in CLOSED if "{" in each.path and each.path not in OF_EVERYBODY]
+
+DELETING = [
+    Operation("DELETE", "/v1/threads/{thread_id}"),
+    Operation("DELETE", "/v1/resources/{resource_id}"),
+    Operation("DELETE", "/v1/schedules/{schedule_id}"),
+    Operation("DELETE", "/v1/approval-rules/{rule_id}"),
+]
 
 every = pytest.mark.parametrize("operation", CLOSED, ids=lambda each: f"{each.method} {each.path}")
 every_of_an_object = pytest.mark.parametrize(
@@ -92,9 +109,58 @@ async def nobody(app: App) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture(scope="module")
 async def ids(alice: httpx.AsyncClient) -> dict[str, str]:
     """What the parameters of paths are called, and such objects of tenant a."""
+    await alice.post("/v1/threads", json={"thread_id": "t", "resource_id": "ada"})
     run = await finished(alice, "clerk", "refund order 17 amount=20", thread_id="t")
     (ticket,) = run["waiting"]["tickets"]
-    return {"run_id": run["run_id"], "thread_id": "t", "ticket_id": ticket["ticket_id"]}
+    failed = await finished(alice, "flaky", "fail=permanent")
+    return {
+        "run_id": run["run_id"],
+        "thread_id": "t",
+        "ticket_id": ticket["ticket_id"],
+        "dispatch_id": failed["dispatch_id"],
+        "resource_id": "ada",
+        "agent_id": "echo",
+        "message_id": "waiting",
+        "schedule_id": await a_schedule(alice),
+        "rule_id": await a_rule(alice),
+    }
+
+
+async def to_be_lost(alice: httpx.AsyncClient, operation: Operation) -> dict[str, str]:
+    """Objects that an operation may delete; the others are needed again."""
+    if "{message_id}" in operation.path:
+        return await a_pending_message(alice)
+    if operation not in DELETING:
+        return {}
+    thread = await alice.post("/v1/threads", json={"resource_id": "doomed"})
+    return {
+        "thread_id": thread.json()["thread_id"],
+        "resource_id": "doomed",
+        "schedule_id": await a_schedule(alice),
+        "rule_id": await a_rule(alice),
+    }
+
+
+async def a_rule(alice: httpx.AsyncClient) -> str:
+    """A rule about a tool that nobody has."""
+    made = await alice.post("/v1/approval-rules", json={"tool": "none", "effect": "deny"})
+    return str(made.json()["rule_id"])
+
+
+async def a_schedule(alice: httpx.AsyncClient) -> str:
+    """A schedule that does not come up while the tests run."""
+    message = {"role": "user", "content": "hello"}
+    body = {"cron": "0 0 1 1 *", "agent_id": "echo", "messages": [message]}
+    made = await alice.post("/v1/schedules", json=body)
+    return str(made.json()["schedule_id"])
+
+
+async def a_pending_message(alice: httpx.AsyncClient) -> dict[str, str]:
+    """A message that waits for a run of tomorrow."""
+    message = {"role": "user", "content": "later", "id": "waiting"}
+    body = {"agent_id": "echo", "messages": [message], "available_at": 4_000_000_000_000}
+    accepted = await alice.post("/v1/runs/background", json=body)
+    return {"thread_id": accepted.json()["thread_id"], "message_id": "waiting"}
 
 
 async def ask(
@@ -110,8 +176,14 @@ async def ask(
         "HEAD" if head else operation.method,
         operation.path.format(**ids),
         json=body_of(operation.described),
-        headers=bearer(key) if key else None,
+        headers={**(bearer(key) if key else {}), **preconditions(operation)},
     )
+
+
+def preconditions(operation: Operation) -> dict[str, str]:
+    """The revision that a new object has, where one is asked for."""
+    named = [each["name"].lower() for each in operation.described.get("parameters", ())]
+    return {"if-match": "1"} if "if-match" in named else {}
 
 
 # --- bodies from the document --------------------------------------------------------------------
@@ -159,7 +231,7 @@ def answered() -> Iterator[tuple[str, str]]:
     """(path, method) of everything that a router or the front answers."""
     for route in all_routes():
         yield from ((route.path, method) for method in route.methods or ())
-    for stream in (START_RUN, JOIN_RUN, JOIN_THREAD):
+    for stream in (START_RUN, JOIN_RUN, JOIN_THREAD, *STREAMS, *AG_UI_STREAMS):
         yield from ((stream.pattern, method) for method in stream.methods)
 
 
@@ -221,12 +293,18 @@ async def test_with_another_scope_it_is_403(
 
 @every
 async def test_with_each_of_its_scopes_it_is_answered(
-    nobody: httpx.AsyncClient, ids: dict[str, str], operation: Operation
+    alice: httpx.AsyncClient,
+    nobody: httpx.AsyncClient,
+    ids: dict[str, str],
+    operation: Operation,
 ) -> None:
     """So the refusals above are about the caller, and not about the request."""
     for right in sorted(operation.rights):
-        response = await ask(nobody, operation, ids, ONLY[right], head=operation.path in ENDLESS)
+        of = {**ids, **await to_be_lost(alice, operation)}
+        response = await ask(nobody, operation, of, ONLY[right], head=operation.path in ENDLESS)
         assert response.status_code not in (401, 403, 404, 405, 500), response.text
+    while (await alice.get("/v1/mailbox/stats")).json()["in_line"]:
+        pass  # what a retry has put in line is not begun yet
     await wait_until(lambda: not any(t.get_name().startswith("run ") for t in asyncio.all_tasks()))
 
 
