@@ -67,6 +67,7 @@ _QUOTA: Final = re.compile(r"quota|billing|credit|insufficient.?(balance|funds)"
 _OVERLOAD: Final = re.compile(r"overloaded|over capacity", re.IGNORECASE)
 _TIMED_OUT: Final = re.compile(r"timed?.?out", re.IGNORECASE)
 _NO_KEY: Final = re.compile(r"api.?key|credentials|_TOKEN\b", re.IGNORECASE)
+_VARIABLE: Final = re.compile(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*_(?:KEY|TOKEN)\b")
 _SECRET: Final = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|key)-[\w*-]{6,}|\bAIza[\w-]{10,}|(?<=Bearer )\S+|(?<=[?&]key=)[^&\s]+"
 )
@@ -90,10 +91,20 @@ def fault_for(error: Exception, stage: Stage, secrets: Iterable[str] = ()) -> Fa
         secrets: texts that must not be in the note.
     """
     fault = make_fault(_code(error, stage))
+    if isinstance(error, UserError) and fault.code == "unauthorised":
+        fault = _without_key(str(error))
     if isinstance(error, ModelAPIError):
         fault.retry_after_ms = _milliseconds(error.retry_after)
     fault.add_note(_note(error, secrets))
     return fault
+
+
+def _without_key(text: str) -> Fault:
+    """Nobody was asked: there is no key. The library's text names the variable it looks for."""
+    name = _VARIABLE.search(text)
+    wanted = f"set {name[0]} where the server runs" if name else "none is configured"
+    message = f"the model provider needs a key: {wanted}"
+    return Fault("unauthorised", message, retryable=False, public=True)
 
 
 def make_fault(code: str) -> Fault:

@@ -139,6 +139,8 @@ async def test_a_missing_key_is_unauthorised(monkeypatch: pytest.MonkeyPatch) ->
     answer = await ask(ProviderModel("openai:gpt-5"), asking(user("hello")))
     assert answer.fault is not None
     assert answer.fault.code == "unauthorised"
+    wanted = "the model provider needs a key: set OPENAI_API_KEY where the server runs"
+    assert answer.fault.message == wanted, "whoever is told knows what to do"
 
 
 async def test_an_option_that_a_provider_does_not_take_is_a_bad_request() -> None:
