@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -449,3 +450,21 @@ async def test_explain_names_what_happens_next(here: Lab) -> None:
     await here.claim()
     told = await here.mailbox.explain(TENANT, first.run_id)
     assert told.lease_holder == "w1"
+
+
+async def test_what_is_said_without_a_pause_is_written_with_the_end_of_the_run() -> None:
+    """A short run costs one commit after its claim: the writer must not be a moment faster."""
+    async with lab(AGENTS) as here:
+        await here.submit("hello")
+        claim = await here.claim()
+        assert claim is not None
+        names: list[str] = []
+        transact = here.store.transact
+
+        async def noted(op: Any) -> Any:
+            names.append(op.__name__)
+            return await transact(op)
+
+        here.store.transact = noted  # type: ignore[method-assign]  # notes the names
+        await here.execute(claim)
+        assert names == ["settle"]

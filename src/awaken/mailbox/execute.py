@@ -41,6 +41,7 @@ from awaken.mailbox.steps import StepCommits
 from awaken.ports.clock import Clock, Ids
 from awaken.ports.events import ClaimLost, EventWriter, OpenWriter, Unwritten
 from awaken.ports.resolver import Resolver
+from awaken.ports.runner import Activation, Runner
 from awaken.ports.store import Store, operation
 from awaken.redaction import clean
 
@@ -134,7 +135,7 @@ class Executor:
         fence = Fence(writer)
         steps = StepCommits(held.claim, fence, activation.run.checkpoint_seq)
         return await attend(
-            partial(runner.run, activation, fence, steps),
+            partial(_to_its_end, runner, activation, fence, steps),
             f"agent {activation.spec.agent_id}",
             self._grace_seconds + UNWIND_SECONDS,
             fence.close,
@@ -183,6 +184,16 @@ class Executor:
         if settled.refused is not None:
             log.info("settle refused: %s", settled.refused, extra=held.claim.log_ids)
         return settled
+
+
+async def _to_its_end(
+    runner: Runner, activation: Activation, fence: Fence, steps: StepCommits
+) -> Outcome:
+    """Run; at the end what is not written yet waits for the settle, which is one commit less."""
+    try:
+        return await runner.run(activation, fence, steps)
+    finally:
+        fence.hold()
 
 
 def _lost(lost: ClaimLost) -> Outcome:

@@ -40,6 +40,9 @@ class Fence:
         self._check()
         return answer
 
+    def hold(self) -> None:
+        self._writer.hold()
+
     async def hand_over(self) -> Unwritten:
         return await self._writer.hand_over()
 

@@ -44,6 +44,14 @@ class EventWriter(EventSink, Protocol):
         """
         ...
 
+    def hold(self) -> None:
+        """The runner has ended: begin no more write, since `hand_over` follows.
+
+        Without it what was emitted last could be written a moment before it would ride along.
+        Afterwards `emit` is a programmer error.
+        """
+        ...
+
     async def hand_over(self) -> Unwritten:
         """Stop writing and give out what is left, so that it can ride in another commit.
 

@@ -41,7 +41,9 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
     "operation_spans": False,
     "auto_configure": False,
 }
+# In this order they are tried, so what is asked for often comes first.
 ROUTERS: Final = (
+    system.router,
     runs.router,
     threads.router,
     pending.router,
@@ -52,7 +54,6 @@ ROUTERS: Final = (
     data.router,
     chat_threads.router,
     ag_ui_threads.router,
-    system.router,
     doctor.router,
     page.router,
     apidocs.router,

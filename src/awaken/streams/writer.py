@@ -192,6 +192,10 @@ class LogWriter:
             self._make_room()
         return answer
 
+    def hold(self) -> None:
+        """Begin no more write; one in flight goes on."""
+        self._stop()
+
     async def hand_over(self) -> Unwritten:
         """Stop writing and give out what is left, for the commit that ends the attempt.
 

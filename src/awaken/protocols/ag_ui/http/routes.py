@@ -21,6 +21,8 @@ STREAMS: Final = (RUN, THREAD, AGENT, CONNECT)
 
 def find_ag_ui_route(path: str) -> tuple[StreamRoute, str] | None:
     """The streaming route of `path` and the id in it, still percent-encoded."""
+    if not path.startswith("/v1/ag-ui/"):
+        return None
     match path.split("/"):
         case ["", "v1", "ag-ui", "run"]:
             return RUN, ""

@@ -205,6 +205,8 @@ STREAMS: Final = (CHAT, THREAD, AGENT, CHAT_STREAM, THREAD_STREAM, AGENT_STREAM)
 
 def find_chat_route(path: str) -> tuple[StreamRoute, str] | None:
     """The streaming route of `path` and the id in it, still percent-encoded."""
+    if not path.startswith("/v1/ai-sdk/"):
+        return None
     match path.split("/"):
         case ["", "v1", "ai-sdk", "chat"]:
             return CHAT, ""
