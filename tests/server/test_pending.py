@@ -156,3 +156,19 @@ async def test_an_answer_that_nobody_waits_for_is_refused(client: httpx.AsyncCli
         json={"messages": [message("42")], "delivery": bound},
     )
     assert_refused(response, 409, "run_not_active")
+
+
+async def test_a_request_that_comes_ten_times_at_once_is_one_run(client: httpx.AsyncClient) -> None:
+    seen: list[str] = []
+
+    async def ask() -> None:
+        body = run_body("echo", "hello there")
+        answer = await client.post("/v1/runs/wait", json=body, headers={"idempotency-key": "once"})
+        seen.append(answer.json()["run_id"])
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+    assert len(seen) == 10
+    assert len(set(seen)) == 1
+    assert len((await client.get("/v1/runs")).json()["items"]) == 1
