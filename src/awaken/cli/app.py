@@ -14,6 +14,7 @@ from awaken.cli import (
     migrate,
     resources,
     runs,
+    schedules,
     serve,
     threads,
     tickets,
@@ -63,5 +64,6 @@ cli.add_typer(runs.app, name="runs", help="Look at runs, follow them, stop them.
 cli.add_typer(threads.app, name="threads", help="Look at threads, export and delete them.")
 cli.add_typer(tickets.app, name="tickets", help="Look at what runs ask, and decide it.")
 cli.add_typer(dead_letters.app, name="dead-letters", help="What was given up: again, or never.")
+cli.add_typer(schedules.app, name="schedules", help="What is submitted again and again.")
 cli.add_typer(resources.app, name="resources", help="All that belongs to one user.")
 cli.add_typer(keys.app, name="keys", help="Make keys, and check them.")

@@ -160,6 +160,27 @@ def cancel(
 
 
 @app.command()
+def steer(
+    run: RunId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to tell it.")],
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Tell a run something while it goes on.
+
+    It reads it at its next step or its end; if it ends first, another run answers it.
+    """
+    accepted = ask(url, lambda client: client.steer(run, text))
+    if json:
+        show.as_json(accepted)
+        return
+    if accepted["run_id"] == run:
+        show.say(f"run {run} is told; if it ends first, run {accepted['fallback_run_id']} answers")
+    else:
+        show.say(f"run {run} has ended; run {accepted['run_id']} answers")
+
+
+@app.command()
 def explain(run: RunId, url: Url = None, json: Json = False) -> None:
     """Say why a run is where it is."""
     told = ask(url, lambda client: client.explain(run))

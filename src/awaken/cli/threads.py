@@ -105,6 +105,23 @@ _TEXTS = frozenset({"text", "thinking"})
 
 
 @app.command()
+def pending(thread: ThreadId, url: Url = None, json: Json = False) -> None:
+    """List the messages of a thread that wait to be read."""
+    from awaken.client.fold import message_text
+
+    queue = ask(url, lambda client: client.pending(thread))
+    if json:
+        show.as_json(queue)
+        return
+    columns = [
+        Column("MESSAGE", lambda entry: entry["message_id"], whole=True),
+        Column("BOUNDARY", lambda entry: entry["boundary"]),
+        Column("TEXT", lambda entry: message_text(dict(entry))),
+    ]
+    show.table(queue["items"], columns, empty="nothing waits to be read")
+
+
+@app.command()
 def cancel(
     thread: ThreadId,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why.")] = None,

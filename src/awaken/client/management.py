@@ -60,6 +60,32 @@ class Management:
         """Threads, latest change first."""
         return await self._all("/v1/threads", {"resource_id": resource_id}, limit)
 
+    async def pending(self, thread_id: str) -> dict[str, Any]:
+        """The messages of a thread that wait to be read: `revision`, and `items` in order."""
+        path = f"/v1/threads/{segment(thread_id)}/pending"
+        queue: dict[str, Any] = await self._http.json("GET", path)
+        return queue
+
+    async def schedules(self) -> list[dict[str, Any]]:
+        """All schedules."""
+        return await self._all("/v1/schedules", {}, None)
+
+    async def trigger_schedule(self, schedule_id: str) -> Accepted:
+        """Submit the messages of a schedule now, besides its ticks."""
+        path = f"/v1/schedules/{segment(schedule_id)}/trigger"
+        accepted: Accepted = await self._http.json("POST", path)
+        return accepted
+
+    async def change_schedule(self, schedule_id: str, **changes: Any) -> dict[str, Any]:
+        """Change fields of a schedule, as `PATCH /v1/schedules/{id}` names them."""
+        path = f"/v1/schedules/{segment(schedule_id)}"
+        changed: dict[str, Any] = await self._http.json("PATCH", path, body=changes)
+        return changed
+
+    async def delete_schedule(self, schedule_id: str) -> None:
+        """Delete a schedule; its runs stay."""
+        await self._http.json("DELETE", f"/v1/schedules/{segment(schedule_id)}")
+
     async def thread(self, thread_id: str) -> Thread:
         """A thread, without its messages."""
         thread: Thread = await self._http.json("GET", f"/v1/threads/{segment(thread_id)}")
