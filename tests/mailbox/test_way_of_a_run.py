@@ -465,6 +465,6 @@ async def test_what_is_said_without_a_pause_is_written_with_the_end_of_the_run()
             names.append(op.__name__)
             return await transact(op)
 
-        here.store.transact = noted  # type: ignore[method-assign]  # notes the names
+        here.store.transact = noted  # type: ignore[method-assign,assignment]  # notes names
         await here.execute(claim)
         assert names == ["settle"]
