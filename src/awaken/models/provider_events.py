@@ -99,6 +99,7 @@ class Transcript:
         self._thoughts = 0  # all so far
         self._unsealed = False  # something was thought since the last seal
         self._reasoning_last = False  # the block that readers have last is one of reasoning
+        self._seal_last = False  # and it is sealed
 
     def feed(self, event: ModelResponseStreamEvent) -> Iterator[ModelEvent]:
         """What `event` means for readers."""
@@ -156,13 +157,13 @@ class Transcript:
     def _text(self, text: str) -> Iterator[ModelEvent]:
         if text:
             self._before = self._thoughts
-            self._reasoning_last = False
+            self._reasoning_last = self._seal_last = False
             yield TextChunk(text=text)
 
     def _thought(self, text: str) -> Iterator[ModelEvent]:
         self._unsealed = True
         if text:
-            self._reasoning_last = True
+            self._reasoning_last, self._seal_last = True, False
             yield ReasoningChunk(text=text)
 
     def _seal(self, *, text: SealedItem | None = None) -> Iterator[ModelEvent]:
@@ -173,8 +174,8 @@ class Transcript:
     def _last_seal(self) -> Iterator[ModelEvent]:
         """Seal what is left, and the calls.
 
-        That takes a block of its own when text was last. Ids of calls are not worth it: providers
-        can do without. Details are, they refuse calls that have lost them.
+        That takes a block of its own when text or a seal was last. Behind text, ids of calls are
+        not worth it: providers can do without. Details are, they refuse calls that have lost them.
         """
         calls = sealed_calls(self._parts(ToolCallPart))
         needed = any(call.details for call in calls)
@@ -187,8 +188,11 @@ class Transcript:
         self._unsealed = False
         thoughts = sealed_thoughts(self._parts(ThinkingPart)[self._before :])
         seal = Seal(origin=self._origin, thoughts=thoughts, text=text, calls=calls)
-        if not seal.worthless:
-            self._reasoning_last = True
+        if not seal.worthless or (calls and self._seal_last):
+            # A signature ends its block: what follows has another, and is sealed for itself. A
+            # thought that two seals told of would go back twice, which its provider refuses.
+            self._before = self._thoughts
+            self._reasoning_last = self._seal_last = True
             yield ReasoningChunk(signature=encode_seal(seal))
 
     def _parts(self, kind: type[Any]) -> list[Any]:

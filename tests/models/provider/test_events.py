@@ -22,10 +22,13 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import StreamedResponse
 from pydantic_ai.usage import RequestUsage
 
+from awaken.domain.event import Event, ReasoningDelta, ReasoningEncryptedValue, StepStart
+from awaken.domain.fold import fold
+from awaken.domain.message import ThinkingBlock
 from awaken.errors import Fault
 from awaken.models.provider_events import Transcript, usage_of
-from awaken.models.provider_seal import Seal
-from awaken.ports.model import ModelEvent
+from awaken.models.provider_seal import Seal, open_seal, thinking_parts
+from awaken.ports.model import ModelEvent, ReasoningChunk
 from tests.models.provider.asking import Answer
 
 
@@ -143,6 +146,32 @@ def test_reasoning_behind_text_gets_a_seal_of_its_own() -> None:
     )
     seals = [msgspec.json.decode(text, type=Seal) for text in answer.signatures]
     assert [[piece.id for piece in seal.thoughts] for seal in seals] == [["r1"], ["r2"]]
+
+
+@pytest.mark.parametrize("said", ["", "hm"])
+def test_a_thought_before_a_call_goes_back_once_and_the_call_keeps_its_id(said: str) -> None:
+    """A model that tells nothing of its reasoning has items of it all the same."""
+    first = ThinkingPart(said, id="r1", provider_name="p")
+    second = ThinkingPart(said, id="r2", provider_name="p")
+    calls = [ToolCallPart("tool", "{}", f"c{n}", id=f"fc{n}", provider_name="p") for n in (0, 1)]
+    answer = read(
+        PartStartEvent(index=0, part=first),
+        PartStartEvent(index=1, part=calls[0]),
+        PartStartEvent(index=2, part=second),
+        PartStartEvent(index=3, part=calls[1]),
+    )
+    events: list[Event] = [StepStart(message_id="m")]
+    for told in answer.events:
+        if isinstance(told, ReasoningChunk):
+            events += [ReasoningDelta(delta=told.text)] if told.text else []
+            if told.signature is not None:
+                events.append(ReasoningEncryptedValue(encrypted_value=told.signature))
+    blocks = [block for block in fold(events).blocks if isinstance(block, ThinkingBlock)]
+    seals = [seal for block in blocks if (seal := open_seal(block, "here")) is not None]
+    assert len(seals) == len(blocks), "each seal fits its block"
+    back = [part for b, s in zip(blocks, seals, strict=True) for part in thinking_parts(b, s, "p")]
+    assert [(part.id, part.content) for part in back] == [("r1", said), ("r2", said)]
+    assert {call.call for seal in seals for call in seal.calls} == {"c0", "c1"}
 
 
 def test_reasoning_that_nothing_belongs_to_is_not_sealed() -> None:
