@@ -6,8 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from awaken.domain.agent import ToolSpec
-from awaken.domain.fold import Partial
-from awaken.domain.message import Block, Message, Role, TextBlock, ToolCall
+from awaken.domain.event import (
+    Event,
+    ReasoningDelta,
+    ReasoningEncryptedValue,
+    StepStart,
+    TextDelta,
+)
+from awaken.domain.fold import Partial, fold
+from awaken.domain.message import Block, Message, Role, TextBlock, ThinkingBlock, ToolCall
 from awaken.errors import Fault
 from awaken.ports.model import (
     CallChunk,
@@ -86,6 +93,22 @@ class Answer:
     def signatures(self) -> list[str]:
         found = [event.signature for event in self.events if isinstance(event, ReasoningChunk)]
         return [signature for signature in found if signature is not None]
+
+    @property
+    def reasoned(self) -> list[ThinkingBlock]:
+        """The reasoning blocks that the fold makes of the answer's text and reasoning."""
+        events: list[Event] = [StepStart(message_id="m")]
+        for told in self.events:
+            match told:
+                case TextChunk(text=text):
+                    events.append(TextDelta(delta=text))
+                case ReasoningChunk(text=text, signature=signature):
+                    events += [ReasoningDelta(delta=text)] if text else []
+                    if signature is not None:
+                        events.append(ReasoningEncryptedValue(encrypted_value=signature))
+                case _:
+                    pass
+        return [block for block in fold(events).blocks if isinstance(block, ThinkingBlock)]
 
     @property
     def finish(self) -> Finish:

@@ -22,13 +22,10 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import StreamedResponse
 from pydantic_ai.usage import RequestUsage
 
-from awaken.domain.event import Event, ReasoningDelta, ReasoningEncryptedValue, StepStart
-from awaken.domain.fold import fold
-from awaken.domain.message import ThinkingBlock
 from awaken.errors import Fault
 from awaken.models.provider_events import Transcript, usage_of
 from awaken.models.provider_seal import Seal, open_seal, thinking_parts
-from awaken.ports.model import ModelEvent, ReasoningChunk
+from awaken.ports.model import ModelEvent
 from tests.models.provider.asking import Answer
 
 
@@ -160,13 +157,7 @@ def test_a_thought_before_a_call_goes_back_once_and_the_call_keeps_its_id(said: 
         PartStartEvent(index=2, part=second),
         PartStartEvent(index=3, part=calls[1]),
     )
-    events: list[Event] = [StepStart(message_id="m")]
-    for told in answer.events:
-        if isinstance(told, ReasoningChunk):
-            events += [ReasoningDelta(delta=told.text)] if told.text else []
-            if told.signature is not None:
-                events.append(ReasoningEncryptedValue(encrypted_value=told.signature))
-    blocks = [block for block in fold(events).blocks if isinstance(block, ThinkingBlock)]
+    blocks = answer.reasoned
     seals = [seal for block in blocks if (seal := open_seal(block, "here")) is not None]
     assert len(seals) == len(blocks), "each seal fits its block"
     back = [part for b, s in zip(blocks, seals, strict=True) for part in thinking_parts(b, s, "p")]

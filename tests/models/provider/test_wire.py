@@ -91,12 +91,12 @@ async def test_a_failed_call_is_told_as_a_failure(wire: Wire, provider: Ask) -> 
 
 def remembered(answer: Answer) -> Message:
     """The message that a fold makes of an answer without text before its reasoning."""
-    block = ThinkingBlock(thinking=answer.reasoning, signature=answer.signatures[-1])
     calls = [
         ToolCall(id=id, name=name, arguments=msgspec.json.decode(text or "{}"))
         for id, name, text, _ in answer.calls
     ]
-    return assistant(answer.text, block, calls=calls)
+    said = assistant(answer.text, calls=calls)
+    return msgspec.structs.replace(said, content=(*answer.reasoned, *said.content))
 
 
 def anthropic_events(*blocks: tuple[dict[str, Any], list[dict[str, Any]]]) -> list[dict[str, Any]]:
