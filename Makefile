@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup
 CHECKED := src tests tools $(wildcard bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow interop soak check fmt bench docs lock clean
+.PHONY: help install serve test test-slow interop example-chat soak check fmt bench docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test-slow: $(STAMP) ## Run the tests marked slow
 
 interop: $(STAMP) ## Drive the stock clients of the protocols; needs Node and npm
 	$(PYTEST) -m "not soak" --timeout 300 tests/interop $(ARGS)
+
+example-chat: ## Run the example chat (React, useChat) against make serve; needs Node and npm
+	cd examples/chat && npm ci --no-audit --no-fund && npm run dev -- $(ARGS)
 
 soak: $(STAMP) ## Simulate, race and kill servers for an hour, and write docs/soak/report.md
 	$(BIN)/python -m tests.soak $(ARGS)
