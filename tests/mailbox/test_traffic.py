@@ -546,10 +546,15 @@ async def test_more_than_the_server_may_hold_is_refused() -> None:
         small = Lab(here.store, here.clock, AGENTS, config=MailboxConfig(max_queued=3))
         for number in range(3):
             await small.submit("q", f"t{number}")
+        later = here.clock.now() + 1_000_000
+        await small.submit("undue", "t8", available_at=later, mode=Mode.background)
         assert (await refused("too_much_queued", small.submit("q", "t9"))).status == 429
         await small.work()
+        for number in range(3):
+            await small.submit("undue", f"u{number}", available_at=later, mode=Mode.background)
         here.clock.advance(1.1)
-        await small.submit("q", "t9")
+        for number in range(3):
+            await small.submit("q", f"v{number}")  # what is not due does not count
 
 
 async def test_a_long_queue_of_one_thread_lets_others_pass() -> None:
@@ -620,3 +625,38 @@ async def test_what_nobody_can_move_does_not_keep_the_sweeper_busy() -> None:
         with anyio.move_on_after(0.3):
             await here.sweeper.run()
         assert passes == 2, "at once, once more, and then at the pace of the sweeps"
+
+
+async def test_what_was_accepted_while_the_worker_ended_is_left_to_its_lease() -> None:
+    """The caller is told that it was accepted, which it was, and another worker goes on."""
+    async with lab(AGENTS) as here:
+        committed, ended = anyio.Event(), anyio.Event()
+        transact = here.store.transact
+
+        async def late(op: Any) -> Any:
+            answer = await transact(op)
+            if getattr(op, "__name__", "") == "submit":
+                committed.set()
+                await ended.wait()
+            return answer
+
+        here.store.transact = late  # type: ignore[method-assign,assignment]  # a slow answer
+        accepted: list[Accepted] = []
+
+        async def ask() -> None:
+            accepted.append(await here.submit("q"))
+
+        async with anyio.create_task_group() as clients:
+            async with anyio.create_task_group() as server:
+                await server.start(here.mailbox.run)
+                clients.start_soon(ask)
+                await committed.wait()
+                server.cancel_scope.cancel()
+            ended.set()
+        assert accepted[0].status is RunStatus.running
+        assert here.mailbox.statistics().executing == 0
+        here.clock.advance(31)
+        await here.sweeper.sweep()
+        await here.work()
+        assert await here.done(accepted[0].run_id) == "natural_end"
+        await here.check()

@@ -44,9 +44,6 @@ class Admission:
 
     async def _count(self) -> int:
         try:
-            counts = await self._store.counts()
-            if counts.queued < self._limit:
-                return counts.queued
             return await self._store.count_due(self._limit)
         except StoreFault as fault:  # the submit itself will say so, if it lasts
             log.warning("what waits was not counted: %s", fault.code)

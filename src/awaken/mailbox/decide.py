@@ -14,9 +14,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from awaken.domain import ticket as tickets
-from awaken.domain.dispatch import Dispatch, Mode, Queued
+from awaken.domain.dispatch import Mode
 from awaken.domain.event import RunQueued, TicketClosed, ToolCallResumed
-from awaken.domain.line import rank
 from awaken.domain.message import Message
 from awaken.domain.record import Record
 from awaken.domain.rule import ApprovalRule
@@ -32,6 +31,7 @@ from awaken.domain.ticket import (
     WaitingReason,
 )
 from awaken.errors import Refusal, not_found
+from awaken.mailbox.deliver import delivery
 from awaken.mailbox.finish import finish
 from awaken.mailbox.rules import make_rule
 from awaken.mailbox.schema import fitting_answer
@@ -198,22 +198,15 @@ async def _named(unit: ThreadUnit, run: Run, ticket: Ticket) -> Run:
 async def _resume(unit: ThreadUnit, run: Run, verdict: Verdict) -> Run:
     """Put the run's next delivery before everything else of its thread."""
     before = await unit.tx.dispatch(run.tenant, run.dispatch_id or "")
-    dispatch = Dispatch(
-        tenant=run.tenant,
-        dispatch_id=verdict.dispatch_id,
-        thread_id=run.thread_id,
-        run_id=run.run_id,
+    made = delivery(
+        unit,
+        run,
+        verdict.dispatch_id,
         mode=Mode.resume,
-        epoch=unit.head.epoch,
-        rank=rank(unit.now, RESUME_PRIORITY),
-        eligible_at=unit.now,
-        created_at=unit.now,
-        updated_at=unit.now,
-        body=Queued(available_at=unit.now),
         priority=RESUME_PRIORITY,
         max_attempts=verdict.max_attempts,
-        life_expiries=before.life_expiries if before else 0,
     )
+    dispatch = replace(made, life_expiries=before.life_expiries if before else 0)
     unit.enqueue(dispatch, in_front=True)
     unit.emit(run.run_id, RunQueued(dispatch_id=dispatch.dispatch_id, reason="resume"))
     assert run.waiting is not None, "only a waiting run is resumed"

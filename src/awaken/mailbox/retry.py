@@ -17,20 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec.structs import replace
-
 from awaken.domain.agent import AgentSpec
 from awaken.domain.care import UNDECODABLE, retry_id
-from awaken.domain.dispatch import Dispatch, Mode, Queued
+from awaken.domain.dispatch import Mode
 from awaken.domain.event import RunQueued
 from awaken.domain.ids import derived_id
-from awaken.domain.line import rank
 from awaken.domain.message import Role, StoredMessage
 from awaken.domain.record import Record
 from awaken.domain.run import Run, RunStatus
 from awaken.domain.submission import Accepted
 from awaken.domain.termination import Blocked, Errored, Stopped
 from awaken.errors import Refusal, RequestError, not_found
+from awaken.mailbox.deliver import delivery, put_latest
+from awaken.mailbox.repeat import describe
 from awaken.mailbox.unit import ThreadUnit
 from awaken.ports.store import Transaction
 
@@ -68,18 +67,32 @@ async def retry(tx: Transaction, order: RetryOrder) -> Accepted:
         raise not_found("run", order.run_id)
     known = await tx.run(order.tenant, retry_id(order.run_id))
     if known is not None:
-        return await _described(tx, known)
+        return await describe(tx, known, known.dispatch_id or "")
     check_retryable(failed)
     run = _new_run(unit, order, failed)
-    dispatch = _new_dispatch(unit, order, run)
+    assert run.dispatch_id is not None, "a new run has a dispatch"
+    dispatch = delivery(
+        unit,
+        run,
+        run.dispatch_id,
+        mode=Mode.background,
+        priority=PRIORITY,
+        max_attempts=order.max_attempts,
+    )
     cursor = unit.head.seq
     unit.enqueue(dispatch)
     unit.emit(run.run_id, RunQueued(dispatch_id=dispatch.dispatch_id, reason="retry"))
-    await _put_thread(unit, run)
+    await put_latest(unit, run)
     tx.put_resolution(order.tenant, order.resolution_id, order.spec)
     tx.put_run(run)
     await unit.save()
-    return _accepted(run, cursor)
+    return Accepted(
+        run_id=run.run_id,
+        dispatch_id=dispatch.dispatch_id,
+        thread_id=run.thread_id,
+        cursor=cursor,
+        status=run.status,
+    )
 
 
 async def run_of_letter(tx: Transaction, tenant: str, dispatch_id: str) -> str:
@@ -196,46 +209,4 @@ def _new_run(unit: ThreadUnit, order: RetryOrder, failed: Run) -> Run:
         metadata=failed.metadata,
         created_at=unit.now,
         updated_at=unit.now,
-    )
-
-
-def _new_dispatch(unit: ThreadUnit, order: RetryOrder, run: Run) -> Dispatch:
-    assert run.dispatch_id is not None, "a new run has a dispatch"
-    return Dispatch(
-        tenant=order.tenant,
-        dispatch_id=run.dispatch_id,
-        thread_id=run.thread_id,
-        run_id=run.run_id,
-        mode=Mode.background,
-        epoch=unit.head.epoch,
-        rank=rank(unit.now, PRIORITY),
-        eligible_at=unit.now,
-        created_at=unit.now,
-        updated_at=unit.now,
-        body=Queued(available_at=unit.now),
-        priority=PRIORITY,
-        max_attempts=order.max_attempts,
-    )
-
-
-async def _put_thread(unit: ThreadUnit, run: Run) -> None:
-    thread = await unit.tx.thread(run.tenant, run.thread_id)
-    assert thread is not None, "a run has a thread"
-    unit.tx.put_thread(
-        replace(thread, agent_id=run.agent_id, latest_run_id=run.run_id, updated_at=unit.now)
-    )
-
-
-async def _described(tx: Transaction, run: Run) -> Accepted:
-    segments = await tx.segments_of(run.tenant, run.run_id, 0)
-    return _accepted(run, segments[0].first_seq - 1 if segments else 0)
-
-
-def _accepted(run: Run, cursor: int) -> Accepted:
-    return Accepted(
-        run_id=run.run_id,
-        dispatch_id=run.dispatch_id or "",
-        thread_id=run.thread_id,
-        cursor=cursor,
-        status=run.status,
     )

@@ -15,9 +15,8 @@ from msgspec.structs import replace
 from awaken.domain import dispatch as rules
 from awaken.domain.agent import AgentSpec
 from awaken.domain.delivery import Boundary, FollowUp
-from awaken.domain.dispatch import Claimed, Dispatch, Mode, Queued
+from awaken.domain.dispatch import Claimed, Dispatch, Mode
 from awaken.domain.event import PendingChanged, RunInterrupted, RunQueued, StateDelta
-from awaken.domain.line import rank
 from awaken.domain.message import Message, StoredMessage, same_content
 from awaken.domain.record import Record
 from awaken.domain.run import MessageRanges, Origin, Run, RunStatus
@@ -30,6 +29,7 @@ from awaken.mailbox.admission import thread_full
 from awaken.mailbox.branch import Cut, find_cut, hide, kept
 from awaken.mailbox.claim import Claimer, claim_in, claim_of
 from awaken.mailbox.decide import answer_waiting
+from awaken.mailbox.deliver import delivery
 from awaken.mailbox.early import Stopper, early_stop
 from awaken.mailbox.finish import finish
 from awaken.mailbox.repeat import Submitted, describe, remember, repeated
@@ -103,7 +103,8 @@ async def _submit(tx: Transaction, order: Order) -> Submitted:
     if answered is None and sub.delivery and sub.delivery.boundary is Boundary.resume_input:
         raise not_waiting(order.thread_id)
     if answered is None and sub.on_busy is OnBusy.steer:
-        run, dispatch = _new_run(unit, order), _new_dispatch(unit, order)
+        run = _new_run(unit, order)
+        dispatch = _new_dispatch(unit, order, run)
         answered = await steer(
             unit, sub, fresh, FollowUp(run=run, dispatch=dispatch, spec=order.spec)
         )
@@ -143,7 +144,8 @@ async def _enqueue(unit: ThreadUnit, order: Order, fresh: list[Message]) -> Subm
 
 async def _put_new(unit: ThreadUnit, order: Order, messages: list[Message]) -> tuple[Run, Dispatch]:
     sub = order.submission
-    run, dispatch = _new_run(unit, order), _new_dispatch(unit, order)
+    run = _new_run(unit, order)
+    dispatch = _new_dispatch(unit, order, run)
     unit.enqueue(dispatch, in_front=_takes_the_thread(unit, sub, dispatch))
     unit.emit(run.run_id, RunQueued(dispatch_id=dispatch.dispatch_id, reason="submitted"))
     stage(unit, run.run_id, messages)
@@ -396,25 +398,19 @@ def _new_run(unit: ThreadUnit, order: Order) -> Run:
     )
 
 
-def _new_dispatch(unit: ThreadUnit, order: Order) -> Dispatch:
-    sub, priority = order.submission, order.priority
-    available_at = max(unit.now, sub.available_at or 0)
-    return Dispatch(
-        tenant=sub.tenant,
-        dispatch_id=order.dispatch_id,
-        thread_id=order.thread_id,
-        run_id=sub.run_id,
+def _new_dispatch(unit: ThreadUnit, order: Order, run: Run) -> Dispatch:
+    sub = order.submission
+    made = delivery(
+        unit,
+        run,
+        order.dispatch_id,
         mode=sub.mode,
-        epoch=unit.head.epoch,
-        rank=rank(available_at, priority, order.tenant_lead),
-        eligible_at=available_at,
-        created_at=unit.now,
-        updated_at=unit.now,
-        body=Queued(available_at=available_at),
-        priority=priority,
-        dedupe_key=sub.dedupe_key,
+        priority=order.priority,
         max_attempts=order.max_attempts,
+        available_at=sub.available_at,
+        tenant_lead=order.tenant_lead,
     )
+    return replace(made, dedupe_key=sub.dedupe_key)
 
 
 async def _put_thread(unit: ThreadUnit, order: Order) -> None:

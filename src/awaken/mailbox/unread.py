@@ -12,12 +12,11 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from awaken.domain.delivery import Boundary, DeliveryMode, FollowUp, PendingEntry, select
-from awaken.domain.dispatch import Queued
 from awaken.domain.event import PendingChanged, RunQueued
-from awaken.domain.line import rank
 from awaken.domain.message import Message
 from awaken.domain.run import Run
 from awaken.domain.termination import Cancelled, FinalTermination
+from awaken.mailbox.deliver import delivery, put_latest
 from awaken.mailbox.unit import ThreadUnit
 
 
@@ -99,15 +98,16 @@ def _remove(unit: ThreadUnit, entries: Sequence[PendingEntry]) -> list[Message]:
 async def _follow(unit: ThreadUnit, follow_up: FollowUp, entries: Sequence[PendingEntry]) -> None:
     """Start the run that was made ready for `entries`, behind what is queued already."""
     run = replace(follow_up.run, created_at=unit.now, updated_at=unit.now)
-    dispatch = replace(
-        follow_up.dispatch,
-        epoch=unit.head.epoch,
-        rank=rank(unit.now, follow_up.dispatch.priority),
-        eligible_at=unit.now,
-        created_at=unit.now,
-        updated_at=unit.now,
-        body=Queued(available_at=unit.now),
+    before = follow_up.dispatch
+    made = delivery(
+        unit,
+        run,
+        before.dispatch_id,
+        mode=before.mode,
+        priority=before.priority,
+        max_attempts=before.max_attempts,
     )
+    dispatch = replace(made, dedupe_key=before.dedupe_key)
     unit.enqueue(dispatch)
     unit.emit(run.run_id, RunQueued(dispatch_id=dispatch.dispatch_id, reason="fallback"))
     for entry in entries:
@@ -123,8 +123,4 @@ async def _follow(unit: ThreadUnit, follow_up: FollowUp, entries: Sequence[Pendi
     unit.emit(run.run_id, PendingChanged(revision=unit.pending_changed(), changed=changed))
     unit.tx.put_resolution(run.tenant, run.resolution_id, follow_up.spec)
     unit.tx.put_run(run)
-    thread = await unit.tx.thread(run.tenant, run.thread_id)
-    if thread is not None:
-        unit.tx.put_thread(
-            replace(thread, agent_id=run.agent_id, latest_run_id=run.run_id, updated_at=unit.now)
-        )
+    await put_latest(unit, run)

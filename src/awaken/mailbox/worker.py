@@ -99,8 +99,14 @@ class Worker:
         self._give_back(1)
 
     def start(self, claim: Claim, asked_at: float) -> None:
-        """Execute `claim` in a slot that was taken for it."""
-        assert self._tasks is not None, "only a running worker gives out reservations"
+        """Execute `claim` in a slot that was taken for it.
+
+        A worker that has ended meanwhile leaves it to its lease: what was accepted stays so.
+        """
+        if self._tasks is None:
+            log.info("claimed while the worker ended; left to its lease", extra=claim.log_ids)
+            self._give_back(1)
+            return
         self._tasks.start_soon(self._execute, claim, asked_at, name=f"run {claim.run_id}")
 
     def wake(self) -> None:
@@ -109,14 +115,20 @@ class Worker:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Claim and execute until cancelled."""
-        async with anyio.create_task_group() as self._tasks:
-            task_status.started()
-            while True:
-                self._wake = anyio.Event()
-                await self._look()
-                pause = UNHEARD_PAUSE if self._unheard else self._config.poll_ms / 1000
-                with anyio.move_on_after(pause):
-                    await self._wake.wait()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                task_status.started()
+                await self._work()
+        finally:
+            self._tasks = None
+
+    async def _work(self) -> None:
+        while True:
+            self._wake = anyio.Event()
+            await self._look()
+            pause = UNHEARD_PAUSE if self._unheard else self._config.poll_ms / 1000
+            with anyio.move_on_after(pause):
+                await self._wake.wait()
 
     async def wait_idle(self) -> None:
         """Until no attempt is being executed."""

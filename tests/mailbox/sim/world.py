@@ -177,7 +177,12 @@ class World:
     async def start(self, config: MailboxConfig = QUICK, trouble: Trouble = CALM) -> Host:
         """Another process, working."""
         host = self.add(config, trouble)
-        await self.tasks.start(host.run)
+        try:
+            await self.tasks.start(host.run)
+        except RuntimeError:
+            if host.usable:
+                raise
+            # It was killed before it worked: anyio's word for a child that ended unstarted.
         return host
 
     def any_host(self) -> Host:
