@@ -30,6 +30,16 @@ def test_a_run_is_told_something_while_it_goes_on(server: Server) -> None:
     assert "has ended; run" in late.out
 
 
+def test_tail_begins_a_line_with_each_answer_of_a_run_that_was_steered(server: Server) -> None:
+    run = begin(server, "storyteller", "tokens=40 delay_ms=20", thread_id="lines")["run_id"]
+    awaken("runs", "steer", run, "tokens=2", server=server)
+    told = awaken("runs", "tail", run, server=server)
+    assert told.code == 0
+    lines = told.out.splitlines()
+    assert lines[-1].startswith("Once#1")
+    assert "#40" in lines[-2]
+
+
 def test_schedules_are_listed_triggered_paused_and_deleted(server: Server) -> None:
     body = {**run_body("echo", "good morning"), "cron": "0 8 * * *", "timezone": "Europe/Berlin"}
     made = server.post("/v1/schedules", body)

@@ -128,6 +128,7 @@ class Screen:
         """How the run proceeds; what is as expected is not told."""
         match kind:
             case "step_start" | "step_end":
+                self.end_line()  # a run that was steered says more than one answer
                 self._said = False
             case "stream_reset" if self._said:
                 self.note("(what was said in this step does not count; it is said again)")
